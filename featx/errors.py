@@ -1,0 +1,146 @@
+"""Every error that featx raises on purpose.
+
+::
+
+    FeatxError                    the one to catch; the command line prints it and exits with 1
+    ├── SpecError                 a spec string, name, parameter or option value that cannot be used
+    │   └── UnknownNameError      a name that no registry holds; carries the near misses
+    ├── DatasetError              a data set that cannot be indexed or is unfit for its purpose
+    │   ├── ArchiveError          an archive that is damaged or reaches outside its target
+    │   ├── ImageError            one image that cannot be decoded; `.reason` says why
+    │   └── SplitError            too few images or classes for the split or shots asked for
+    ├── BackboneError             a backbone that cannot be built as described
+    │   ├── WeightsError          weights that are absent, unreachable or do not fit
+    │   └── ImageSizeError        an input size below the backbone's minimum
+    ├── EngineError               an engine that is not installed or cannot run the graph
+    ├── CacheError                the feature cache
+    │   ├── CacheMissError        asked for an entry, tap or row that is not there
+    │   ├── CacheCorruptError     bytes that are not what was written; names file, tap and rows
+    │   ├── CacheBusyError        another process holds the entry; says who and since when
+    │   └── CacheWriteError       a full disk, a read-only or missing directory
+    ├── HeadError                 a head that cannot be fitted as asked
+    └── ProtocolError             test rows asked for before every choice was frozen, or twice
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FeatxError(Exception):
+    """Base of all errors that featx raises on purpose; its text names the remedy."""
+
+
+class SpecError(FeatxError, ValueError):
+    """A spec string, name, parameter or option value that cannot be used."""
+
+
+class UnknownNameError(SpecError):
+    """A name that no registry holds.
+
+    Parameters
+    ----------
+    kind : str
+        What was looked for, in singular ("backbone", "head").
+    name : str
+        The name received.
+    near : sequence of str
+        Names close to it, best first.
+    hint : str
+        Where the valid names can be seen.
+    """
+
+    def __init__(self, kind: str, name: str, near: Sequence[str] = (), hint: str = "") -> None:
+        self.kind, self.name, self.near = kind, name, tuple(near)
+        text = f"Unknown {kind} {name!r}."
+        if self.near:
+            text += f" Did you mean {' or '.join(repr(n) for n in self.near)}?"
+        super().__init__(f"{text} {hint}".rstrip())
+
+
+class DatasetError(FeatxError):
+    """A data set that cannot be indexed or is unfit for its purpose."""
+
+
+class ArchiveError(DatasetError):
+    """An archive that is damaged or has a member that reaches outside its target."""
+
+
+class ImageError(DatasetError):
+    """One image that cannot be decoded.
+
+    Parameters
+    ----------
+    reason : str
+        Why, without the path: "truncated", "not an image", "0 bytes".
+    path : str
+        The image's path, where it is known.
+    """
+
+    def __init__(self, reason: str, path: str = "") -> None:
+        self.reason, self.path = reason, path
+        super().__init__(f"{path}: {reason}" if path else reason)
+
+
+class SplitError(DatasetError):
+    """Too few images or classes for the split or the shots asked for."""
+
+
+class BackboneError(FeatxError):
+    """A backbone that cannot be built as described."""
+
+
+class WeightsError(BackboneError):
+    """Weights that are absent, unreachable or do not fit the backbone."""
+
+
+class ImageSizeError(BackboneError):
+    """An input size below the backbone's minimum."""
+
+
+class EngineError(FeatxError):
+    """An engine that is not installed or cannot run the graph."""
+
+
+class CacheError(FeatxError):
+    """Something wrong with the feature cache."""
+
+
+class CacheMissError(CacheError):
+    """An entry, tap or row that is not in the cache."""
+
+
+class CacheCorruptError(CacheError):
+    """Bytes that are not what was written.
+
+    Parameters
+    ----------
+    message : str
+        The readable text.
+    path, tap : str
+        The part file and the tap concerned.
+    rows : sequence of int
+        Row numbers inside the part.
+    """
+
+    def __init__(
+        self, message: str, path: str = "", tap: str = "", rows: Sequence[int] = ()
+    ) -> None:
+        self.path, self.tap, self.rows = path, tap, tuple(rows)
+        super().__init__(message)
+
+
+class CacheBusyError(CacheError):
+    """Another process holds the entry."""
+
+
+class CacheWriteError(CacheError):
+    """The cache could not be written: a full disk, a read-only or missing directory."""
+
+
+class HeadError(FeatxError):
+    """A head that cannot be fitted as asked."""
+
+
+class ProtocolError(FeatxError):
+    """Test rows asked for before every choice was frozen, or a second time."""
