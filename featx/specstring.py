@@ -63,6 +63,8 @@ def parse_spec(text: str) -> tuple[str, dict[str, Any]]:
     for keyword in node.keywords:
         if keyword.arg is None:
             raise SpecError(f"Cannot read {text!r}: write out each parameter instead of '**'.")
+        if keyword.arg in params:
+            raise SpecError(f"Cannot read {text!r}: {keyword.arg!r} is given twice.")
         params[keyword.arg] = _literal(keyword.value, text)
     return node.func.id, params
 

@@ -1,0 +1,60 @@
+# featx from a checkout. Every target sets up what it needs: `make extract classify` is enough.
+#
+#   make extract classify                          the embedded sample, no network needed
+#   make extract classify DATA=photos SHOTS=20,100 your own folder of class folders
+
+DATA      ?= digits
+BACKBONES ?= mobilenet
+POOLING   ?= avg
+HEADS     ?= linear_svc,logreg,mlp
+SHOTS     ?= all
+# The embedded sample must work without a network; photos deserve real weights.
+WEIGHTS   ?= $(if $(filter digits,$(DATA)),auto,imagenet)
+ARGS      ?=
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: help install extract classify test format check bench clean
+
+help:  ## Show this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= SHOTS= WEIGHTS= ARGS= (lists take commas)"
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "featx needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[openvino,dev]'
+	@touch $@
+
+install: $(STAMP)  ## Create .venv and install featx into it
+
+extract: $(STAMP)  ## Run the backbones over DATA once and cache the features
+	$(BIN)/featx extract '$(DATA)' --backbone '$(BACKBONES)' --pooling '$(POOLING)' --weights '$(WEIGHTS)' $(ARGS)
+
+classify: $(STAMP)  ## Fit and compare HEADS on the cached features
+	$(BIN)/featx classify '$(DATA)' --backbone '$(BACKBONES)' --pooling '$(POOLING)' --weights '$(WEIGHTS)' --head '$(HEADS)' --shots '$(SHOTS)' $(ARGS)
+
+test: $(STAMP)  ## Run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+format: $(STAMP)  ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+check: $(STAMP)  ## Lint, type-check, and check the installed packages
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pip check
+
+bench: $(STAMP)  ## Measure what docs/performance.md says
+	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+
+clean:  ## Remove the virtual environment, build products and tool caches (features/ and runs/ stay)
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+"""`featx classify`: fit and compare heads on cached features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from featx.cli import options
+
+
+@click.command()
+@options.data_argument()
+@options.backbones("Only features of this backbone. [default: all that are cached]")
+@options.poolings("Only this tap. [default: all that are cached]")
+@options.weights
+@options.image_size
+@click.option(
+    "--head",
+    "-e",
+    "heads",
+    multiple=True,
+    callback=options.specs,
+    metavar="SPEC",
+    help="Head, with parameters: linear_svc, 'knn(k=5)', 'mlp(hidden=(512, 256))'. "
+    "See: featx list heads. [default: linear_svc,logreg]",
+)
+@click.option(
+    "--shots",
+    "-s",
+    multiple=True,
+    default=("all",),
+    callback=options.whole_numbers,
+    metavar="N|all",
+    help="Training images a class. [default: all]",
+)
+@click.option(
+    "--draws",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="Draws of training images at each number of shots.",
+)
+@click.option(
+    "--folds",
+    type=click.IntRange(2),
+    default=5,
+    show_default=True,
+    help="Folds to choose C and the like on, where the data set has no validation split.",
+)
+@click.option(
+    "--test-fraction",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.3,
+    show_default=True,
+    help="Part of the images to test on, where the data set has no test split.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
+@click.option("--target", help="Label column. [default: the first]")
+@options.cache_dir
+@options.runs_dir
+@options.output
+def classify(
+    data: str,
+    backbones: tuple[str, ...],
+    poolings: tuple[str, ...],
+    weights: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+    heads: tuple[str, ...],
+    shots: tuple[int | None, ...],
+    draws: int,
+    folds: int,
+    test_fraction: float,
+    seed: int,
+    target: str | None,
+    cache_dir: Path,
+    runs_dir: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Fit and compare heads on the cached features of DATA.
+
+    DATA is what `featx extract` was given, or the data set's name in the cache. C and the like are
+    chosen on the validation split, or by cross-validation inside the training images; the test
+    images are touched once.
+    """
+    from featx.classify import classify as run
+    from featx.compare import comparison_json, format_table
+
+    comparison = run(
+        data,
+        backbones=backbones,
+        taps=poolings,
+        weights=weights,
+        image_size=image_size,
+        heads=heads or ("linear_svc", "logreg"),
+        shots=shots,
+        draws=draws,
+        folds=folds,
+        test_fraction=test_fraction,
+        seed=seed,
+        target=target,
+        cache_dir=cache_dir,
+        runs_dir=runs_dir,
+        progress=not quiet,
+    )
+    if as_json:
+        options.echo_json(comparison_json(comparison))
+    else:
+        click.echo(format_table(comparison))

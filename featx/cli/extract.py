@@ -1,0 +1,91 @@
+"""`featx extract`: run backbones over the images once and cache the features."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from featx.cli import options
+
+
+@click.command()
+@options.data_argument()
+@options.backbones(
+    "Backbone, with parameters: mobilenet, 'mobilenet(alpha=0.25)'. See: featx list backbones. "
+    "[default: mobilenet]"
+)
+@options.poolings(
+    "Tap: avg, max, flatten, or a layer with one of them (block4_pool:avg). [default: avg]"
+)
+@options.weights
+@options.image_size
+@click.option(
+    "--engine",
+    default="auto",
+    show_default=True,
+    help="What runs the graph: openvino, tensorflow, jax.",
+)
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Numeric precision of the forward pass; part of the cache key.",
+)
+@click.option(
+    "--stored",
+    type=click.Choice(["float32", "float16"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the rows on disk; part of the cache key.",
+)
+@click.option("--strict", is_flag=True, help="Stop at the first image that cannot be decoded.")
+@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@options.cache_dir
+@options.output
+def extract(
+    data: str,
+    backbones: tuple[str, ...],
+    poolings: tuple[str, ...],
+    weights: tuple[str, ...],
+    image_size: tuple[int, int] | None,
+    engine: str,
+    precision: str,
+    stored: str,
+    strict: bool,
+    dry_run: bool,
+    cache_dir: Path,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run backbones over the images of DATA once and cache the features.
+
+    DATA is a folder of class folders (also below train/, val/, test/), a CSV manifest, an .npz, a
+    .zip or .tar of these, or one of: digits, cifar10, cifar100. Left out, it is digits, the
+    embedded sample. Images whose features are cached already cost nothing.
+    """
+    from featx.extract import extract as run
+
+    report = run(
+        data,
+        backbone=backbones or ("mobilenet",),
+        pooling=poolings or ("avg",),
+        weights=weights or None,
+        image_size=image_size,
+        engine=engine,
+        precision=precision,
+        stored=stored,
+        strict=strict,
+        dry_run=dry_run,
+        cache_dir=cache_dir,
+        progress=not quiet,
+    )
+    if as_json:
+        options.echo_json(report.to_json())
+        return
+    click.echo(report.summary())
+    for item in report.quarantined[:5]:
+        click.echo(f"  set aside: {item[0]!r}: {item[1]}", err=True)
+    if len(report.quarantined) > 5:
+        click.echo(f"  … and {len(report.quarantined) - 5} more (--json lists all)", err=True)

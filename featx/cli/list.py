@@ -1,0 +1,12 @@
+"""`featx list`: what names there are."""
+
+from __future__ import annotations
+
+import click
+
+from featx.cli import options
+
+
+@click.group(name="list")
+def list_command() -> None:
+    """Show the backbones, heads, engines and data sets there are."""

@@ -1,0 +1,155 @@
+"""Options that commands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from featx.errors import SpecError
+from featx.specstring import split_specs
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def data_argument(required_text: str = "digits") -> Callable[[F], F]:
+    """Add the argument DATA; left out, it is the embedded sample."""
+    return click.argument("data", required=False, default=required_text, metavar="[DATA]")
+
+
+def cache_dir(command: F) -> F:
+    """Add --cache-dir."""
+    return click.option(
+        "--cache-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="features",
+        envvar="FEATX_CACHE",
+        show_default=True,
+        show_envvar=True,
+        help="Where cached features are kept.",
+    )(command)
+
+
+def runs_dir(command: F) -> F:
+    """Add --runs-dir."""
+    return click.option(
+        "--runs-dir",
+        type=click.Path(path_type=Path, file_okay=False),
+        default="runs",
+        envvar="FEATX_RUNS",
+        show_default=True,
+        show_envvar=True,
+        help="Where run records are written.",
+    )(command)
+
+
+def output(command: F) -> F:
+    """Add --json and --quiet."""
+    command = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")(command)
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
+    )(command)
+
+
+def backbones(help_text: str, default: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add --backbone."""
+    return click.option(
+        "--backbone",
+        "-b",
+        "backbones",
+        multiple=True,
+        callback=specs,
+        default=default,
+        metavar="SPEC",
+        help=help_text,
+    )
+
+
+def poolings(help_text: str, default: tuple[str, ...] = ()) -> Callable[[F], F]:
+    """Add --pooling."""
+    return click.option(
+        "--pooling",
+        "-p",
+        "poolings",
+        multiple=True,
+        callback=specs,
+        default=default,
+        metavar="TAP",
+        help=help_text,
+    )
+
+
+def weights(command: F) -> F:
+    """Add --weights."""
+    return click.option(
+        "--weights",
+        "-w",
+        multiple=True,
+        callback=_paths_or_words,
+        metavar="imagenet|random|auto|PATH",
+        help="Weights: once for all backbones, or once for each in their order. "
+        "[default: auto for the embedded sample, else imagenet]",
+    )(command)
+
+
+def image_size(command: F) -> F:
+    """Add --image-size."""
+    return click.option(
+        "--image-size",
+        callback=_image_size,
+        metavar="N or HxW",
+        help="Input size in pixels; default: the backbone's own.",
+    )(command)
+
+
+def specs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Flatten repeated and comma-separated values, each once, in the order given."""
+    return tuple(dict.fromkeys(spec for value in values for spec in split_specs(value)))
+
+
+def whole_numbers(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[int | None, ...]:
+    """Read `--shots 20 --shots 100,all`: whole numbers from 1, and "all" as None."""
+    found: list[int | None] = []
+    for value in specs(context, parameter, values):
+        if value == "all":
+            found.append(None)
+        elif value.isdigit() and int(value) > 0:
+            found.append(int(value))
+        else:
+            raise click.BadParameter(f"{value!r} is not a whole number from 1, nor 'all'.")
+    return tuple(dict.fromkeys(found))
+
+
+def _paths_or_words(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Split comma lists, but not the path of a file that has a comma in its name."""
+    found: list[str] = []
+    for value in values:
+        found += [value] if Path(value).exists() else split_specs(value)
+    return tuple(found)
+
+
+def echo_json(document: Any) -> None:
+    """Write `document` to stdout as JSON."""
+    click.echo(json.dumps(document, indent=1, allow_nan=False))
+
+
+def _image_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    if value is None:
+        return None
+    height, _, width = value.lower().partition("x")
+    try:
+        size = (int(height), int(width or height))
+    except ValueError:
+        size = (0, 0)
+    if min(size) < 1:
+        raise SpecError(
+            f"Cannot read the image size {value!r}. Write 224, or 192x256 (height x width)."
+        )
+    return size
