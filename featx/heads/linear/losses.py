@@ -1,0 +1,193 @@
+"""Losses of linear classifiers, for all one-vs-rest problems at once.
+
+A loss maps decision values `Z` of shape (n, K) to the data term of the objective
+``0.5 ‖w‖² + C · loss``, and to its derivatives with respect to `Z`. The targets are kept as the
+positions of the positive entries, since there is at most one a row: every other entry is negative.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+Array = NDArray[np.floating]
+
+
+class Targets:
+    """Which entries of an (n, K) array are positive: at most one a row.
+
+    Parameters
+    ----------
+    labels : ndarray of shape (n,), int
+        The column that is positive in each row; -1 is none.
+    columns : int
+        K.
+    """
+
+    def __init__(self, labels: NDArray[np.integer], columns: int) -> None:
+        self.labels, self.columns = labels, columns
+        self.positive = (np.flatnonzero(labels >= 0), labels[labels >= 0])
+
+    def keep(self, columns: NDArray[np.integer]) -> Targets:
+        """Return the targets of some of the columns."""
+        position = np.full(self.columns + 1, -1)
+        position[columns] = np.arange(len(columns))
+        return Targets(position[self.labels], len(columns))
+
+    def signs(self) -> Array:
+        """Return ±1 as an (n, K) array."""
+        signs = np.full((len(self.labels), self.columns), -1.0)
+        signs[self.positive] = 1.0
+        return signs
+
+
+class Loss(Protocol):
+    """What the solver asks of a loss; `Z` and results are (n, K) unless said otherwise."""
+
+    separable: bool
+    """Whether each column is a problem of its own."""
+
+    def value(self, Z: Array) -> Array:
+        """Return the loss a problem: shape (K,), or (1,) where the columns are one problem."""
+
+    def gradient(self, Z: Array) -> Array:
+        """Return d loss / d Z."""
+
+    def curvature(self, Z: Array) -> Array:
+        """Return what `diagonal` and `hessian_times` need to know of `Z`."""
+
+    def diagonal(self, curvature: Array) -> Array:
+        """Return d² loss / d Z_ik²."""
+
+    def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
+        """Return the Hessian in Z times `V`, both at `rows` alone; overwrites `V`."""
+
+    def take(self, columns: NDArray[np.integer]) -> Loss:
+        """Return the loss of some of the problems; only asked of a separable loss."""
+
+
+class OneVsRest:
+    """A loss of which each column is a two-class problem of its own.
+
+    Parameters
+    ----------
+    targets : Targets
+    weights : ndarray of shape (n, K) or (n, 1)
+        What each entry's loss counts for.
+    """
+
+    separable = True
+
+    def __init__(self, targets: Targets, weights: Array) -> None:
+        self.targets, self.weights = targets, weights
+
+    def take(self, columns: NDArray[np.integer]) -> Self:
+        weights = self.weights if self.weights.shape[1] == 1 else self.weights[:, columns]
+        return type(self)(self.targets.keep(columns), weights)
+
+    def flip(self, Z: Array) -> Array:
+        """Change the sign of the positive entries of `Z`, in place."""
+        positive = self.targets.positive
+        Z[positive] = -Z[positive]
+        return Z
+
+    def diagonal(self, curvature: Array) -> Array:
+        return curvature
+
+    def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
+        V *= curvature[rows]
+        return V
+
+
+class SquaredHinge(OneVsRest):
+    """``Σ c max(0, 1 - y z)²``, the loss of scikit-learn's `LinearSVC`."""
+
+    def _slack(self, Z: Array) -> Array:
+        slack = self.flip(Z.copy())
+        slack += 1.0
+        return np.maximum(slack, 0.0, out=slack)
+
+    def value(self, Z: Array) -> Array:
+        slack = self._slack(Z)
+        slack *= slack
+        return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), slack)
+
+    def gradient(self, Z: Array) -> Array:
+        slack = self._slack(Z)
+        slack *= 2.0 * self.weights
+        return self.flip(slack)
+
+    def curvature(self, Z: Array) -> Array:
+        active = self.flip(Z.copy()) > -1.0
+        return np.multiply(2.0 * self.weights, active)
+
+
+class Logistic(OneVsRest):
+    """``Σ c log(1 + exp(-y z))``."""
+
+    def value(self, Z: Array) -> Array:
+        loss = np.logaddexp(0.0, self.flip(Z.copy()))
+        return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), loss)
+
+    def gradient(self, Z: Array) -> Array:
+        p = expit(self.flip(Z.copy()))
+        p *= self.weights
+        return self.flip(p)
+
+    def curvature(self, Z: Array) -> Array:
+        p = expit(-np.abs(Z))
+        return self.weights * p * (1.0 - p)
+
+
+class Softmax:
+    """``Σ c (logsumexp(z) - z_y)``: multinomial logistic regression.
+
+    Parameters
+    ----------
+    targets : Targets
+    weights : ndarray of shape (n, 1)
+        What each row's loss counts for.
+    """
+
+    separable = False
+
+    def __init__(self, targets: Targets, weights: Array) -> None:
+        self.targets, self.weights = targets, weights
+
+    def value(self, Z: Array) -> Array:
+        top = Z.max(axis=1)
+        total = np.log(np.exp(Z - top[:, None]).sum(axis=1)) + top
+        return np.array([self.weights[:, 0] @ (total - Z[self.targets.positive])])
+
+    def gradient(self, Z: Array) -> Array:
+        p = softmax(Z)
+        p[self.targets.positive] -= 1.0
+        p *= self.weights
+        return p
+
+    def curvature(self, Z: Array) -> Array:
+        return softmax(Z)
+
+    def diagonal(self, curvature: Array) -> Array:
+        return (self.weights * curvature * (1.0 - curvature)).astype(curvature.dtype)
+
+    def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
+        p = curvature[rows]
+        V -= np.einsum("ij,ij->i", p, V)[:, None]
+        V *= p
+        V *= self.weights[rows]
+        return V
+
+    def take(self, columns: NDArray[np.integer]) -> Softmax:
+        raise NotImplementedError("the columns of a softmax are one problem")
+
+
+def softmax(Z: Array) -> Array:
+    """Return ``exp(Z)`` with rows scaled to sum to one."""
+    p = Z - Z.max(axis=1, keepdims=True)
+    np.exp(p, out=p)
+    p /= p.sum(axis=1, keepdims=True)
+    return p

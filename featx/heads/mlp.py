@@ -1,0 +1,298 @@
+"""Multi-layer perceptron, trained with Keras, applied with NumPy."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from featx.heads.scaling import column_moments, standardized
+
+
+class MLP(ClassifierMixin, BaseEstimator):
+    """Hidden layers with ReLU and a softmax, trained by Adam with early stopping.
+
+    Keras trains; standardisation and batch normalisation are then folded into plain weight
+    matrices, so that a fitted MLP is arrays only, predicts without Keras, and is the same on every
+    Keras backend.
+
+    Parameters
+    ----------
+    hidden : int or tuple of int
+        Units a hidden layer.
+    dropout : float or tuple of float
+        Share dropped after each hidden layer; a tuple has one a layer.
+    batch_norm : bool
+        Batch normalisation between a hidden layer's product and its ReLU.
+    epochs : int
+        At most so many passes over the training rows.
+    patience : int
+        Epochs without a lower validation loss after which training stops; the weights of the best
+        epoch are kept.
+    learning_rate : float
+        Of Adam.
+    batch_size : int
+        Rows a step.
+    validation_fraction : float
+        Share of the training rows, stratified, held out for early stopping where `fit` is given no
+        validation rows.
+    class_weight : None or "balanced"
+        "balanced" weighs rows by the inverse of their class's share.
+    random_state : int or None
+        Seed of the initial weights, dropout, order of rows and held-out rows. No global random
+        state is read or set.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    coefs_ : list of ndarray, float32
+        Weight matrix a layer, (inputs, units), standardisation and batch normalisation folded in.
+    intercepts_ : list of ndarray, float32
+    history_ : dict of str to list
+        A value an epoch: "loss", "val_loss", "val_accuracy", "seconds".
+    n_iter_ : int
+        Epochs run.
+    best_epoch_ : int
+        The epoch kept, from 1.
+    n_parameters_ : int
+        Parameters trained.
+
+    Examples
+    --------
+    >>> head = MLP(hidden=(512, 256), dropout=(0.2, 0.0), random_state=0)
+    >>> head.fit(X, y, validation_data=(X_val, y_val)).predict(X_test)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        hidden: Any = (512,),
+        dropout: Any = 0.0,
+        batch_norm: bool = False,
+        epochs: int = 100,
+        patience: int = 10,
+        learning_rate: float = 1e-3,
+        batch_size: int = 128,
+        validation_fraction: float = 0.15,
+        class_weight: str | None = None,
+        random_state: int | None = None,
+    ) -> None:
+        self.hidden = hidden
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.epochs = epochs
+        self.patience = patience
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.validation_fraction = validation_fraction
+        self.class_weight = class_weight
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None) -> MLP:
+        """Train until the validation loss stops falling.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        validation_data : tuple (X, y), optional
+            Rows for early stopping; none of them is trained on. Without it a stratified part of
+            the rows is held out (none where a class would have no row left to train on; then the
+            training loss decides).
+
+        Returns
+        -------
+        MLP
+        """
+        X, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError("MLP needs at least two classes; the training rows have 1 class")
+        rng = np.random.default_rng(self.random_state)
+        if validation_data is None:
+            train, held = _hold_out(labels, self.validation_fraction, rng)
+            X_val, labels_val = X[held], labels[held]
+            X, labels = X[train], labels[train]
+        else:
+            X_val = validate_data(self, validation_data[0], dtype=np.float32, reset=False)
+            labels_val = np.searchsorted(self.classes_, validation_data[1])
+            known = np.isin(validation_data[1], self.classes_)
+            X_val, labels_val = X_val[known], labels_val[known]
+        mean, scale = column_moments(X)
+        rows = standardized(X, mean, scale)
+        rows_val = standardized(X_val, mean, scale)
+        weights = np.ones(len(labels), np.float32)
+        if self.class_weight == "balanced":
+            counts = np.bincount(labels, minlength=len(self.classes_))
+            weights = (len(labels) / (len(counts) * counts))[labels].astype(np.float32)
+        network = self._build(X.shape[1], int(rng.integers(2**31)))
+        self._train(network, rows, labels, weights, rows_val, labels_val, rng)
+        self.n_parameters_ = int(sum(np.prod(w.shape) for w in network.trainable_variables))
+        self._fold(network, mean, scale)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Return the softmax of the last layer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes), float64
+        """
+        check_is_fitted(self)
+        values = validate_data(self, X, dtype=np.float32, reset=False)
+        for coef, intercept in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
+            values = np.maximum(values @ coef + intercept, 0)
+        return _softmax(values @ self.coefs_[-1] + self.intercepts_[-1])
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Return the most probable class a row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_rows, n_features)
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+        """
+        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+
+    def _layers(self) -> list[tuple[int, float]]:
+        """(units, dropout) a hidden layer."""
+        hidden = [self.hidden] if isinstance(self.hidden, int) else list(self.hidden)
+        many = isinstance(self.dropout, (tuple, list))
+        dropout = list(self.dropout) if many else [self.dropout] * len(hidden)
+        if len(dropout) != len(hidden):
+            raise ValueError(
+                f"dropout={self.dropout!r} has {len(dropout)} values for {len(hidden)} hidden "
+                "layers: write one number for all, or one a layer"
+            )
+        return list(zip(hidden, dropout, strict=True))
+
+    def _build(self, width: int, seed: int) -> Any:
+        import keras
+
+        network = keras.Sequential([keras.Input((width,))])
+        for i, (units, dropout) in enumerate(self._layers()):
+            start = keras.initializers.HeUniform(seed=seed + 2 * i)
+            network.add(
+                keras.layers.Dense(
+                    units, kernel_initializer=start, use_bias=not self.batch_norm, name=f"hidden{i}"
+                )
+            )
+            if self.batch_norm:
+                network.add(keras.layers.BatchNormalization(name=f"norm{i}"))
+            network.add(keras.layers.ReLU())
+            if dropout:
+                network.add(keras.layers.Dropout(dropout, seed=seed + 2 * i + 1))
+        start = keras.initializers.GlorotUniform(seed=seed + 1_000_003)
+        network.add(
+            keras.layers.Dense(len(self.classes_), kernel_initializer=start, name="output")
+        )
+        network.compile(
+            optimizer=keras.optimizers.Adam(self.learning_rate),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        )
+        return network
+
+    def _train(
+        self,
+        network: Any,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        rows_val: np.ndarray,
+        labels_val: np.ndarray,
+        rng: np.random.Generator,
+    ) -> None:
+        history: dict[str, list[float]] = {"loss": [], "val_loss": [], "val_accuracy": []}
+        history["seconds"] = []
+        best, kept = np.inf, network.get_weights()
+        self.best_epoch_ = 0
+        for epoch in range(1, self.epochs + 1):
+            started = time.perf_counter()
+            total = 0.0
+            for batch in _batches(len(rows), self.batch_size, rng):
+                loss = network.train_on_batch(rows[batch], labels[batch], weights[batch])
+                total += float(loss) * len(batch)
+            history["loss"].append(total / len(rows))
+            if len(rows_val):
+                logits = np.asarray(network.predict_on_batch(rows_val))
+                watched = _cross_entropy(logits, labels_val)
+                history["val_loss"].append(watched)
+                history["val_accuracy"].append(float(np.mean(logits.argmax(axis=1) == labels_val)))
+            else:
+                watched = history["loss"][-1]
+            history["seconds"].append(time.perf_counter() - started)
+            if watched < best:
+                best, kept, self.best_epoch_ = watched, network.get_weights(), epoch
+            elif epoch - self.best_epoch_ >= self.patience:
+                break
+        network.set_weights(kept)
+        self.history_, self.n_iter_ = history, epoch
+
+    def _fold(self, network: Any, mean: np.ndarray, scale: np.ndarray) -> None:
+        """Turn the network into plain weight matrices on unscaled columns."""
+        import keras
+
+        self.coefs_, self.intercepts_ = [], []
+        for i in range(len(self._layers())):
+            dense = network.get_layer(f"hidden{i}")
+            coef = np.asarray(dense.kernel, np.float64)
+            intercept = np.zeros(coef.shape[1]) if self.batch_norm else np.asarray(dense.bias)
+            if self.batch_norm:
+                norm = network.get_layer(f"norm{i}")
+                gamma, beta, average, variance = (
+                    np.asarray(keras.ops.convert_to_numpy(v), np.float64) for v in norm.weights
+                )
+                factor = gamma / np.sqrt(variance + norm.epsilon)
+                coef, intercept = coef * factor, beta - average * factor
+            self.coefs_.append(coef)
+            self.intercepts_.append(intercept)
+        output = network.get_layer("output")
+        self.coefs_.append(np.asarray(output.kernel, np.float64))
+        self.intercepts_.append(np.asarray(output.bias, np.float64))
+        first = self.coefs_[0] / scale[:, None]
+        self.intercepts_[0] = self.intercepts_[0] - mean @ first
+        self.coefs_[0] = first
+        self.coefs_ = [c.astype(np.float32) for c in self.coefs_]
+        self.intercepts_ = [b.astype(np.float32) for b in self.intercepts_]
+
+
+def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield row numbers in a new order, `size` at a time; a short rest joins the last batch."""
+    order = rng.permutation(n)
+    count = max(1, round(n / size))
+    yield from np.array_split(order, count)
+
+
+def _hold_out(
+    labels: np.ndarray, fraction: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split row numbers by class into those to train on and those held out."""
+    held = []
+    for c in range(int(labels.max()) + 1):
+        rows = rng.permutation(np.flatnonzero(labels == c))
+        held.append(rows[: min(round(fraction * len(rows)), len(rows) - 1)])
+    out = np.sort(np.concatenate(held))
+    return np.setdiff1d(np.arange(len(labels)), out), out
+
+
+def _softmax(logits: np.ndarray) -> np.ndarray:
+    values = logits.astype(np.float64)
+    values = np.exp(values - values.max(axis=1, keepdims=True))
+    return values / values.sum(axis=1, keepdims=True)
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    chosen = _softmax(logits)[np.arange(len(labels)), labels]
+    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
