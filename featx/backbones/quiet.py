@@ -1,0 +1,56 @@
+"""Importing Keras without TensorFlow's start-up notices."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
+
+_NOTICE = re.compile(
+    rb"WARNING: All log messages before absl"
+    rb"|[IWE]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard|cuda_\w+)\.cc"
+    rb"|To enable the following instructions"
+    rb"|\s*$"
+)
+
+
+def import_keras() -> ModuleType:
+    """Import keras; TensorFlow's notices (oneDNN, no CUDA) do not reach the terminal.
+
+    A `TF_CPP_MIN_LOG_LEVEL` in the environment is the user's wish: then all is printed.
+    """
+    if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        import keras
+
+        return keras
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with _without_notices():
+        import keras
+    return keras
+
+
+@contextmanager
+def _without_notices() -> Iterator[None]:
+    """Hold back what C++ code writes to the error stream; pass on all but known notices.
+
+    Some of TensorFlow's notices are written before it reads its log level, so that only the file
+    descriptor itself can be caught.
+    """
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as held:
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            os.close(saved)
+            held.seek(0)
+            rest = b"".join(line for line in held if not _NOTICE.match(line))
+            if rest:
+                os.write(2, rest)
