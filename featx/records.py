@@ -89,6 +89,8 @@ class DatasetIndex:
         Names of the label columns; the first is the one meant where none is named.
     unreadable : tuple of (relpath, reason)
         Files that could not even be read; they count as quarantined.
+    ignored : int
+        Files among the images that are none by their name; not samples.
     """
 
     name: str
@@ -97,6 +99,7 @@ class DatasetIndex:
     samples: tuple[Sample, ...]
     targets: tuple[str, ...] = ("class",)
     unreadable: tuple[tuple[str, str], ...] = ()
+    ignored: int = 0
 
 
 # --- extraction --------------------------------------------------------------------------------
