@@ -19,6 +19,7 @@
     │   ├── CacheBusyError        another process holds the entry; says who and since when
     │   └── CacheWriteError       a full disk, a read-only or missing directory
     ├── HeadError                 a head that cannot be fitted as asked
+    ├── RunError                  a run record that cannot be written or read
     └── ProtocolError             test rows asked for before every choice was frozen, or twice
 """
 
@@ -140,6 +141,10 @@ class CacheWriteError(CacheError):
 
 class HeadError(FeatxError):
     """A head that cannot be fitted as asked."""
+
+
+class RunError(FeatxError):
+    """A run record that cannot be written or read."""
 
 
 class ProtocolError(FeatxError):

@@ -14,7 +14,7 @@ LAYERS = [
     {"errors"},
     {"specstring", "registry"},
     {"records"},
-    {"datasets", "backbones", "engines", "store", "split", "heads", "metrics"},
+    {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {"extract", "selection", "evaluate", "baseline", "finetune", "zeroshot", "deploy"},
     {"compare", "report"},
     {"cli"},
