@@ -1,0 +1,64 @@
+"""The registry of engines, and which of them to take."""
+
+from __future__ import annotations
+
+from featx.engines.base import Engine
+from featx.engines.device import has_gpu, keras_backend
+from featx.engines.jax import JaxEngine
+from featx.engines.openvino import OpenVinoEngine
+from featx.engines.tensorflow import TensorFlowEngine
+from featx.errors import EngineError
+from featx.registry import Registry
+
+ENGINES = Registry[Engine]("engine", hint="See: featx list engines")
+"""Every engine by its name."""
+
+ENGINES.register("openvino", OpenVinoEngine())
+ENGINES.register("tensorflow", TensorFlowEngine())
+ENGINES.register("jax", JaxEngine())
+
+
+def choose_engine(name: str = "auto") -> tuple[str, str]:
+    """Choose the engine for this machine.
+
+    Parameters
+    ----------
+    name : str
+        A name of `ENGINES`, or "auto".
+
+    Returns
+    -------
+    name : str
+    reason : str
+        A few words for the log: "asked for", "a GPU was found".
+
+    Raises
+    ------
+    UnknownNameError
+        No such engine.
+    EngineError
+        The engine asked for is not installed here, or none is; names the pip command.
+    """
+    if name != "auto":
+        need(name)
+        return name, "asked for"
+    backend = keras_backend()
+    if backend == "jax":
+        need("jax")
+        return "jax", "KERAS_BACKEND=jax"
+    if has_gpu():
+        need("tensorflow")
+        return "tensorflow", "a GPU was found"
+    if ENGINES.get("openvino").missing() is None:
+        return "openvino", "the fastest on a CPU"
+    need("tensorflow")
+    return "tensorflow", "openvino, faster on a CPU, is not installed: pip install openvino"
+
+
+def need(name: str) -> Engine:
+    """Return the engine called `name`, or raise EngineError where it is not installed."""
+    engine = ENGINES.get(name)
+    command = engine.missing()
+    if command is not None:
+        raise EngineError(f"The engine {name!r} cannot be used here. Run: {command}")
+    return engine

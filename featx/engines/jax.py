@@ -1,0 +1,77 @@
+"""JAX: the same Keras graph under KERAS_BACKEND=jax, with no TensorFlow installed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import build_graph, tap_shapes
+from featx.backbones.quiet import import_keras
+from featx.engines.base import Runner
+from featx.engines.device import cpu_batch_size, is_installed, keras_backend
+from featx.engines.tensorflow import POLICIES
+from featx.errors import EngineError
+from featx.records import BackboneSpec, TapSpec, WeightsRecord
+
+
+class JaxEngine:
+    """The Keras graph as one jitted JAX function."""
+
+    name = "jax"
+    summary = "for installations without TensorFlow; set KERAS_BACKEND=jax"
+
+    def missing(self) -> str | None:
+        """Return the command that provides what is missing; None where nothing is."""
+        if not is_installed("jax"):
+            return "pip install jax, and set KERAS_BACKEND=jax"
+        return None if keras_backend() == "jax" else "export KERAS_BACKEND=jax"
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return the precisions that JAX can compute in here."""
+        import jax
+
+        on_cpu = jax.default_backend() == "cpu"
+        return ("float32", "bfloat16") if on_cpu else ("float32", "bfloat16", "float16")
+
+    def load(
+        self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
+    ) -> Runner:
+        """Compile the graph; see `Engine.load`."""
+        if precision not in self.precisions():
+            raise EngineError(
+                f"The engine 'jax' does not compute in {precision} here. It can: "
+                f"{', '.join(self.precisions())}."
+            )
+        import_keras()
+        import jax
+
+        height, width = spec.image.height, spec.image.width
+        on_cpu = jax.default_backend() == "cpu"
+        batch_size = cpu_batch_size(height, width) * (1 if on_cpu else 8)
+        graph = build_graph(spec, weights, taps, POLICIES[precision])
+        names = [tap.name for tap in taps]
+        constants = [v.value for v in graph.trainable_variables]
+        statistics = [v.value for v in graph.non_trainable_variables]
+
+        @jax.jit
+        def infer(trainable: Any, fixed: Any, images: Any) -> list[Any]:
+            features, _ = graph.stateless_call(trainable, fixed, images, training=False)
+            return [features[name] for name in names]
+
+        def submit(batch: np.ndarray) -> Any:
+            return infer(constants, statistics, batch)
+
+        def collect(outputs: Any) -> list[np.ndarray]:
+            return [np.array(output) for output in outputs]
+
+        return Runner(
+            tap_shapes(spec, taps),
+            (height, width),
+            batch_size,
+            3,
+            submit,
+            collect,
+            f"{spec.text} on jax in {precision}",
+        )

@@ -1,0 +1,121 @@
+"""OpenVINO: the default on a CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import build_graph
+from featx.backbones.quiet import import_keras
+from featx.engines.base import Runner
+from featx.engines.device import cpu_batch_size, is_installed, keras_backend
+from featx.errors import EngineError
+from featx.records import BackboneSpec, TapSpec, WeightsRecord
+
+_PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+
+
+class OpenVinoEngine:
+    """The Keras graph as OpenVINO IR; several infer requests at once, one thread each."""
+
+    name = "openvino"
+    summary = "fastest on a CPU; float32, and bfloat16 where the CPU has it"
+
+    def missing(self) -> str | None:
+        """Return the pip command that installs what is missing; None where nothing is."""
+        absent = [m for m in ("openvino", "tensorflow") if not is_installed(m)]
+        return f"pip install {' '.join(absent)}" if absent else None
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return the precisions that the CPU computes in natively."""
+        import openvino
+
+        found = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return ("float32", "bfloat16") if "BF16" in found else ("float32",)
+
+    def load(
+        self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
+    ) -> Runner:
+        """Convert and compile the graph; see `Engine.load`."""
+        if keras_backend() != "tensorflow":
+            raise EngineError(
+                "The engine 'openvino' reads graphs that Keras builds with TensorFlow, but Keras's "
+                f"backend here is {keras_backend()!r}. Unset KERAS_BACKEND, or use --engine jax."
+            )
+        if precision not in self.precisions():
+            raise EngineError(
+                f"The engine 'openvino' cannot compute in {precision} on this CPU. It can: "
+                f"{', '.join(self.precisions())}."
+            )
+        import openvino
+
+        batch_size = cpu_batch_size(spec.image.height, spec.image.width)
+        model, shapes = _convert(spec, weights, taps, batch_size)
+        options = {
+            "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+            "PERFORMANCE_HINT": "THROUGHPUT",
+        }
+        try:
+            compiled = openvino.Core().compile_model(model, "CPU", options)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())
+            raise EngineError(f"OpenVINO cannot compile {spec.text}: {reason}") from error
+        # One request more than streams run at once: the next batch is there when one is done.
+        in_flight = int(compiled.get_property("NUM_STREAMS")) + 1
+        device = _Requests(compiled, in_flight)
+        return Runner(
+            shapes,
+            (spec.image.height, spec.image.width),
+            batch_size,
+            in_flight,
+            device.submit,
+            device.collect,
+            f"{spec.text} on openvino in {precision}",
+        )
+
+
+class _Requests:
+    """A ring of infer requests, used in turn."""
+
+    def __init__(self, compiled: Any, count: int) -> None:
+        self._requests = [compiled.create_infer_request() for _ in range(count)]
+        self._next = 0
+        self._outputs = len(compiled.outputs)
+
+    def submit(self, batch: np.ndarray) -> Any:
+        """Start the work on `batch` (not copied) and return the request."""
+        request = self._requests[self._next]
+        self._next = (self._next + 1) % len(self._requests)
+        request.start_async([batch], share_inputs=True)
+        return request
+
+    def collect(self, request: Any) -> list[np.ndarray]:
+        """Wait for `request`; its buffers are used again, so its results are copied."""
+        request.wait()
+        return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+
+
+def _convert(
+    spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], batch_size: int
+) -> tuple[Any, dict[str, tuple[int, ...]]]:
+    """Return the OpenVINO model for batches of `batch_size`, outputs in the order of `taps`."""
+    import_keras()
+    import openvino
+    import tensorflow as tf
+
+    from featx.backbones import tap_shapes
+
+    graph = build_graph(spec, weights, taps)
+    names = [tap.name for tap in taps]
+    shape = (batch_size, spec.image.height, spec.image.width, 3)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="images")])
+    def infer(images: Any) -> list[Any]:
+        features = graph(images, training=False)
+        return [features[name] for name in names]
+
+    model = openvino.convert_model(infer.get_concrete_function())
+    shapes = tap_shapes(spec, taps)
+    return model, shapes

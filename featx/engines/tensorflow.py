@@ -1,0 +1,78 @@
+"""TensorFlow: the default on a GPU; works on a CPU too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import build_graph, tap_shapes
+from featx.backbones.quiet import import_keras
+from featx.engines.base import Runner
+from featx.engines.device import cpu_batch_size, has_gpu, is_installed, keras_backend
+from featx.errors import EngineError
+from featx.records import BackboneSpec, TapSpec, WeightsRecord
+
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+"""Keras dtype policy of each precision."""
+
+
+class TensorFlowEngine:
+    """The Keras graph as one traced TensorFlow function."""
+
+    name = "tensorflow"
+    summary = "for a GPU (XLA, mixed precision); works on a CPU"
+
+    def missing(self) -> str | None:
+        """Return the pip command that installs what is missing; None where nothing is."""
+        return None if is_installed("tensorflow") else "pip install tensorflow"
+
+    def precisions(self) -> tuple[str, ...]:
+        """Return the precisions that are worth computing in here."""
+        return ("float32", "bfloat16", "float16") if has_gpu() else ("float32", "bfloat16")
+
+    def load(
+        self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
+    ) -> Runner:
+        """Trace the graph; see `Engine.load`."""
+        if keras_backend() != "tensorflow":
+            raise EngineError(
+                f"The engine 'tensorflow' needs Keras's TensorFlow backend; it is "
+                f"{keras_backend()!r} here. Unset KERAS_BACKEND."
+            )
+        if precision not in self.precisions():
+            raise EngineError(
+                f"The engine 'tensorflow' does not compute in {precision} here. It can: "
+                f"{', '.join(self.precisions())}."
+            )
+        import_keras()
+        import tensorflow as tf
+
+        height, width = spec.image.height, spec.image.width
+        gpu = has_gpu()
+        batch_size = cpu_batch_size(height, width) * (8 if gpu else 1)
+        graph = build_graph(spec, weights, taps, POLICIES[precision])
+        names = [tap.name for tap in taps]
+        signature = [tf.TensorSpec((batch_size, height, width, 3), tf.uint8, name="images")]
+
+        @tf.function(input_signature=signature, jit_compile=gpu)
+        def infer(images: Any) -> list[Any]:
+            features = graph(images, training=False)
+            return [features[name] for name in names]
+
+        def submit(batch: np.ndarray) -> Any:
+            return infer(tf.constant(batch))
+
+        def collect(outputs: Any) -> list[np.ndarray]:
+            return [output.numpy() for output in outputs]
+
+        return Runner(
+            tap_shapes(spec, taps),
+            (height, width),
+            batch_size,
+            3 if gpu else 1,
+            submit,
+            collect,
+            f"{spec.text} on tensorflow in {precision}",
+        )
