@@ -130,45 +130,36 @@ def choose_params(
 
 def inner_folds(
     y: np.ndarray,
-    rows: np.ndarray,
     *,
     folds: int,
     seed: int,
     digests: Sequence[str] = (),
     groups: Sequence[str] = (),
 ) -> list[Fold]:
-    """Return stratified folds inside `rows`, as many as the smallest class allows.
+    """Return stratified folds of the training rows, as many as the smallest class allows.
 
     Parameters
     ----------
-    y : ndarray of shape (n,), int
-        Of the whole data set.
-    rows : ndarray of int
-        The training rows.
+    y : ndarray of shape (n_rows,), int
+        Of the training rows.
     folds : int
         At most so many.
     seed : int
     digests, groups : sequence of str
-        Of the whole data set; rows of one digest or group stay together.
+        Of the training rows; rows of one digest or group stay together.
 
     Returns
     -------
     list of (train, held out)
-        Positions in `rows`; empty where a class has a single row.
+        Row numbers; empty where a class has a single row, so that nothing can be held out.
     """
-    smallest = int(np.bincount(y[rows])[np.unique(y[rows])].min())
-    folds = min(folds, smallest)
-    if folds < 2:
+    if int(np.unique(y, return_counts=True)[1].min()) < 2:
         return []
+    rows = np.arange(len(y))
     try:
-        pairs = cross_folds(y, rows, folds=folds, seed=seed, digests=digests, groups=groups)
-    except SplitError:
+        return cross_folds(y, rows, folds=folds, seed=seed, digests=digests, groups=groups)
+    except SplitError:  # the rows of a class are copies or one group
         return []
-    place = {int(row): i for i, row in enumerate(rows)}
-    return [
-        (np.array([place[int(r)] for r in a]), np.array([place[int(r)] for r in b]))
-        for a, b in pairs
-    ]
 
 
 def needs_temperature(spec: HeadSpec) -> bool:

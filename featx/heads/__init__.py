@@ -115,6 +115,8 @@ class HeadEntry:
         Arguments of the class that users do not set.
     scaled : bool
         Whether a StandardScaler is put before it; False where the head standardises itself.
+    stops_early : bool
+        Whether `fit` takes `validation_data=(X, y)`.
     """
 
     target: str
@@ -125,6 +127,7 @@ class HeadEntry:
     seeded: bool = False
     fixed: Mapping[str, Any] = field(default_factory=dict)
     scaled: bool = False
+    stops_early: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -224,6 +227,7 @@ HEADS.register(
             "class_weight": _WEIGHT,
         },
         seeded=True,
+        stops_early=True,
     ),
 )
 

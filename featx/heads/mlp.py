@@ -195,9 +195,7 @@ class MLP(ClassifierMixin, BaseEstimator):
             if dropout:
                 network.add(keras.layers.Dropout(dropout, seed=seed + 2 * i + 1))
         start = keras.initializers.GlorotUniform(seed=seed + 1_000_003)
-        network.add(
-            keras.layers.Dense(len(self.classes_), kernel_initializer=start, name="output")
-        )
+        network.add(keras.layers.Dense(len(self.classes_), kernel_initializer=start, name="output"))
         network.compile(
             optimizer=keras.optimizers.Adam(self.learning_rate),
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),

@@ -35,9 +35,7 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
     return only_a, only_b, min(1.0, 2 * tail)
 
 
-def sign_flip_test(
-    differences: np.ndarray, *, draws: int = 20_000, seed: int = 0
-) -> float:
+def sign_flip_test(differences: np.ndarray, *, draws: int = 20_000, seed: int = 0) -> float:
     """Return the two-sided p-value of a paired permutation test.
 
     Under no difference each row's difference is as likely to have the other sign. For right/wrong

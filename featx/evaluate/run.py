@@ -1,0 +1,260 @@
+"""One run: choose, fit, freeze, test, and write it all down."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import resource
+import sys
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx import __version__
+from featx.errors import HeadError
+from featx.evaluate.sealed import TestRows
+from featx.heads import HEADS, make_head
+from featx.metrics import score, softmax
+from featx.records import FeatureSet, HeadSpec, RunRecord, Split, to_json
+from featx.selection import Choice, Fold, choose_params, head_scores
+from featx.split import find_leaks
+
+MAX_FULL_SCORES = 100
+"""Up to so many classes a record keeps all scores, beyond it the ten best a row."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """The rows of one draw, as positions in the `TrainingRows`.
+
+    Attributes
+    ----------
+    shots : int or None
+        Rows a class; None is all.
+    number : int
+    train, val : ndarray of int
+        Rows to fit on, and rows to choose on (empty: folds of `train` are used).
+    seed : int
+        Of the heads and folds.
+    """
+
+    shots: int | None
+    number: int
+    train: np.ndarray
+    val: np.ndarray
+    seed: int
+
+
+def run_head(
+    spec: HeadSpec,
+    draw: Draw,
+    X: np.ndarray,
+    y: np.ndarray,
+    pairs: Sequence[Fold],
+    features: FeatureSet,
+    test: TestRows,
+    about: Mapping[str, Any],
+) -> RunRecord:
+    """Choose and fit `spec` on one draw, then score it on the test rows.
+
+    Parameters
+    ----------
+    spec : HeadSpec
+        As asked for.
+    draw : Draw
+    X, y : ndarray
+        Features and labels of `draw.train`, then of `draw.val`.
+    pairs : sequence of Fold
+        What to choose on, as row numbers of X.
+    features : FeatureSet
+        For names alone; its rows are reached through X and `test`.
+    test : TestRows
+    about : mapping
+        `about_split`.
+
+    Returns
+    -------
+    RunRecord
+
+    Raises
+    ------
+    HeadError
+        The head cannot be fitted on these rows.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            on = "validation" if len(draw.val) else "folds"
+            choice = choose_params(spec, X, y, pairs, on=on, seed=draw.seed)
+            started = time.perf_counter()
+            head = _fit(choice.spec, draw, X, y)
+            fit_seconds = time.perf_counter() - started
+        except ValueError as error:
+            raise HeadError(
+                f"{spec.text} cannot be fitted on {len(y)} rows of {features.tap or 'features'}: "
+                f"{error}"
+            ) from error
+    run = f"{choice.spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
+    test.freeze(run, choice.spec.params)
+    X_test, y_test = test.hand_out(run)
+    started = time.perf_counter()
+    found = head_scores(head, X_test)
+    predict_seconds = time.perf_counter() - started
+    n_classes = len(features.classes)
+    y_pred = head.classes_[found.argmax(axis=1)]
+    scores = _all_columns(found, head.classes_, n_classes, -np.inf)
+    metrics = score(
+        y_test,
+        y_pred,
+        n_classes=n_classes,
+        scores=scores,
+        probabilities=_probabilities(head, found, choice, n_classes),
+        seed=draw.seed,
+    )
+    return RunRecord(
+        kind="head",
+        dataset=features.dataset,
+        key=features.key,
+        backbone=str(features.provenance.get("backbone", "")),
+        tap=features.tap,
+        head=spec,
+        params={**HEADS.get(spec.name).defaults, **choice.spec.params},
+        shots=draw.shots,
+        draw=draw.number,
+        split={**about, "n_train": len(draw.train), "n_val": len(draw.val)},
+        metrics=to_json(metrics),
+        selection=to_json(choice.record),
+        seconds={
+            "extract": float(features.provenance.get("extract_seconds") or 0.0),
+            "select": choice.seconds,
+            "fit": fit_seconds,
+            "predict": predict_seconds,
+        },
+        cost=to_json({**_feature_cost(X, y), **_head_cost(head), "warnings": _texts(caught)}),
+        environment=_environment(),
+        classes=features.classes,
+        arrays={
+            "test_rows": test.rows.astype(np.int64),
+            "y_true": y_test.astype(np.int32),
+            "y_pred": y_pred.astype(np.int32),
+            **_kept_scores(scores),
+        },
+    )
+
+
+def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
+    """Return what a record says of the split: seed, test rows, and images on both sides.
+
+    "test_digest" is the SHA-256 over each test row's image digest (its path where there is none)
+    and class name, in order: equal for runs on the same images with the same labels, only.
+    """
+    names = features.digests or features.paths
+    text = "\n".join(f"{names[i]}\t{features.classes[features.y[i]]}" for i in split.test)
+    leaks = find_leaks(split, features.digests) if features.digests else ()
+    return {
+        "seed": split.seed,
+        "target": features.target,
+        "n_test": len(split.test),
+        "test_digest": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
+        "train_test_duplicates": len(leaks),
+    }
+
+
+def _fit(spec: HeadSpec, draw: Draw, X: np.ndarray, y: np.ndarray) -> Any:
+    """Fit on all of X; a head that stops early fits on the training rows and stops on the rest."""
+    head = make_head(spec, seed=draw.seed)
+    n = len(draw.train)
+    if HEADS.get(spec.name).stops_early and n < len(y):
+        return head.fit(X[:n], y[:n], validation_data=(X[n:], y[n:]))
+    return head.fit(X, y)
+
+
+def _probabilities(
+    head: Any, found: np.ndarray, choice: Choice, n_classes: int
+) -> np.ndarray | None:
+    if choice.temperature is not None:
+        found = softmax(found, choice.temperature)
+    elif not hasattr(head, "predict_proba"):
+        return None
+    return _all_columns(found, head.classes_, n_classes, 0.0)
+
+
+def _all_columns(
+    values: np.ndarray, classes: np.ndarray, n_classes: int, missing: float
+) -> np.ndarray:
+    """Spread a column a fitted class over all classes."""
+    if len(classes) == n_classes:
+        return values
+    full = np.full((len(values), n_classes), missing)
+    full[:, classes] = values
+    return full
+
+
+def _kept_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
+    if scores.shape[1] <= MAX_FULL_SCORES:
+        return {"scores": scores.astype(np.float32)}
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    kept = np.take_along_axis(scores, best, axis=1).astype(np.float32)
+    return {"scores": kept, "score_classes": best.astype(np.int32)}
+
+
+def _feature_cost(X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+    """Width, rows a class, and the spread that tells a collapsed embedding.
+
+    "spread" is the standard deviation of the rows around their mean over the rows' length (root
+    mean squares): near 0 where all images give nearly the same features.
+    """
+    mean = X.mean(axis=0, dtype=np.float64)
+    length = float(np.mean([np.square(row, dtype=np.float64).sum() for row in X]))
+    around = max(length - float(mean @ mean), 0.0)
+    counts = np.unique(y, return_counts=True)[1]
+    return {
+        "feature_dim": X.shape[1],
+        "spread": (around / length) ** 0.5 if length else 0.0,
+        "rows_a_class": [int(counts.min()), int(counts.max())],
+    }
+
+
+def _head_cost(head: Any) -> dict[str, Any]:
+    """Parameters trained, epochs and convergence, as far as the head has them."""
+    last = head[-1] if hasattr(head, "steps") else head
+    cost: dict[str, Any] = {"parameters_trained": 0, "parameters_frozen": None}
+    if hasattr(last, "n_parameters_"):
+        cost["parameters_trained"] = last.n_parameters_
+    elif hasattr(last, "coef_"):
+        cost["parameters_trained"] = int(np.size(last.coef_) + np.size(last.intercept_))
+    if hasattr(last, "history_"):
+        seconds = last.history_["seconds"]
+        cost |= {"history": last.history_, "epochs": len(seconds), "best_epoch": last.best_epoch_}
+        cost["epoch_seconds"] = float(np.mean(seconds))
+    if hasattr(last, "converged_"):
+        cost["converged"] = bool(np.all(last.converged_))
+    cost["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return cost
+
+
+def _texts(caught: Sequence[warnings.WarningMessage]) -> list[str]:
+    """Distinct warnings, first line each."""
+    lines = [f"{w.category.__name__}: {str(w.message).splitlines()[0]}" for w in caught]
+    return list(dict.fromkeys(lines))
+
+
+def _environment() -> dict[str, Any]:
+    import sklearn
+
+    return {
+        "featx": __version__,
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scikit-learn": sklearn.__version__,
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "processors": len(os.sched_getaffinity(0)),
+        "command": sys.argv,
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }

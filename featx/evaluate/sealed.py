@@ -1,0 +1,145 @@
+"""The wall between choosing and testing.
+
+`seal` takes features apart: `TrainingRows`, all that choosing and fitting ever see, and
+`TestRows`, which gives its rows out once a run and only after that run is frozen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.errors import ProtocolError
+from featx.records import FeatureSet, Split
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """The training and validation rows of a data set, and no other.
+
+    Attributes
+    ----------
+    y : ndarray of shape (n,), int
+        Of the training rows, then the validation rows.
+    n_train : int
+        The first so many are training rows.
+    digests, groups : tuple of str
+        A row each, or empty.
+    """
+
+    _X: Any
+    _rows: np.ndarray
+    y: np.ndarray
+    n_train: int
+    digests: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
+
+    @property
+    def train(self) -> np.ndarray:
+        """Positions of the training rows."""
+        return np.arange(self.n_train)
+
+    @property
+    def val(self) -> np.ndarray:
+        """Positions of the validation rows."""
+        return np.arange(self.n_train, len(self.y))
+
+    def take(self, positions: np.ndarray) -> np.ndarray:
+        """Return the features at `positions`, float32 or float16 as they are stored."""
+        return _take_rows(self._X, self._rows[positions])
+
+    def pick(self, names: tuple[str, ...], positions: np.ndarray) -> tuple[str, ...]:
+        """Return `names` (digests or groups) at `positions`; empty stays empty."""
+        return tuple(names[i] for i in positions) if names else ()
+
+
+class TestRows:
+    """The test rows, locked. Each run may have them once, after its choices are frozen.
+
+    Parameters
+    ----------
+    features : FeatureSet
+    rows : ndarray of int
+        Row numbers of the test side; they are no secret.
+
+    Examples
+    --------
+    >>> _, test = seal(features, split)  # doctest: +SKIP
+    >>> test.freeze("logreg, draw 0", {"C": 0.1})  # doctest: +SKIP
+    >>> X, y = test.hand_out("logreg, draw 0")  # doctest: +SKIP
+    """
+
+    __test__ = False  # not a test class, whatever its name
+
+    def __init__(self, features: FeatureSet, rows: np.ndarray) -> None:
+        self.rows = rows
+        self.__features = features
+        self.__loaded: np.ndarray | None = None
+        self.__frozen: dict[str, str] = {}
+        self.__handed_out: set[str] = set()
+
+    def freeze(self, run: str, choices: Mapping[str, Any]) -> None:
+        """Declare that `run` has chosen and fitted all that it will.
+
+        Raises
+        ------
+        ProtocolError
+            It was frozen before.
+        """
+        if run in self.__frozen:
+            raise ProtocolError(
+                f"The choices of {run!r} are frozen already ({self.__frozen[run]}): "
+                "what is chosen again is a new run."
+            )
+        self.__frozen[run] = repr(dict(choices))
+
+    def hand_out(self, run: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return features and labels of the test rows.
+
+        Raises
+        ------
+        ProtocolError
+            The run is not frozen, or has had them.
+        """
+        if run not in self.__frozen:
+            raise ProtocolError(
+                f"{run!r} asked for the test rows before its choices were frozen: freeze it first."
+            )
+        if run in self.__handed_out:
+            raise ProtocolError(f"{run!r} asked for the test rows a second time.")
+        self.__handed_out.add(run)
+        if self.__loaded is None:
+            self.__loaded = _take_rows(self.__features.X, self.rows)
+            self.__loaded.setflags(write=False)
+        return self.__loaded, self.__features.y[self.rows]
+
+
+def seal(features: FeatureSet, split: Split) -> tuple[TrainingRows, TestRows]:
+    """Take features apart into what fitting may see and what it may not.
+
+    Raises
+    ------
+    ProtocolError
+        A row is on two sides.
+    """
+    rows = np.concatenate([split.train, split.val])
+    if np.intersect1d(rows, split.test).size or len(np.unique(rows)) < len(rows):
+        raise ProtocolError(
+            "The split has a row on two sides: make it with featx.split.make_split."
+        )
+    training = TrainingRows(
+        features.X,
+        rows,
+        features.y[rows],
+        len(split.train),
+        tuple(features.digests[i] for i in rows) if features.digests else (),
+        tuple(features.groups[i] for i in rows) if features.groups else (),
+    )
+    return training, TestRows(features, split.test)
+
+
+def _take_rows(X: Any, rows: np.ndarray) -> np.ndarray:
+    return np.asarray(X.rows(rows) if hasattr(X, "rows") else X[rows])
