@@ -1,1 +1,28 @@
-"""."""
+"""The cache of features: what is kept, how it is written safely and read fast.
+
+`dataset_dir` and `CacheEntry` to write, `load_features` to read. The format is described in
+docs/cache-format.md.
+"""
+
+from __future__ import annotations
+
+from featx.store.claim import Claim
+from featx.store.entry import CacheEntry
+from featx.store.features import LazyFeatures, load_features
+from featx.store.folders import dataset_dir
+from featx.store.part import TapShape
+from featx.store.plan import EntryState, RowPlan, plan_rows
+from featx.store.writer import PartWriter
+
+__all__ = [
+    "CacheEntry",
+    "Claim",
+    "EntryState",
+    "LazyFeatures",
+    "PartWriter",
+    "RowPlan",
+    "TapShape",
+    "dataset_dir",
+    "load_features",
+    "plan_rows",
+]

@@ -1,0 +1,240 @@
+"""A cache entry: the rows of one data set under one extraction key."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+from featx.errors import CacheCorruptError, CacheError, CacheMissError
+from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, to_json
+from featx.store.atomic import make_folder, require_writable, sweep, write_file
+from featx.store.claim import Claim
+from featx.store.derive import derive_rows
+from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry
+from featx.store.part import Part, TapShape
+from featx.store.plan import EntryState
+from featx.store.view import publish_view
+from featx.store.writer import PART_BYTES, PART_SECONDS, PartWriter
+
+
+class CacheEntry:
+    """A folder `<backbone>-<digest12>` with its parts and its view.
+
+    Attributes
+    ----------
+    path : Path
+    key : ExtractionKey
+    """
+
+    def __init__(self, path: Path, key: ExtractionKey) -> None:
+        self.path, self.key = path, key
+
+    @classmethod
+    def open(
+        cls,
+        cache_dir: str | os.PathLike[str],
+        dataset: str | os.PathLike[str],
+        key: ExtractionKey,
+        *,
+        create: bool = False,
+    ) -> CacheEntry:
+        """Open the entry of `key`.
+
+        Parameters
+        ----------
+        cache_dir : path
+        dataset : str or path
+            Folder of the data set, as `dataset_dir` gives it, or its name in `cache_dir`.
+        key : ExtractionKey
+        create : bool
+            Create it where it is not there, and require that it can be written.
+
+        Raises
+        ------
+        CacheMissError
+            There is no such entry and `create` is False.
+        CacheError
+            The folder holds rows of another key; the field that differs is named.
+        CacheWriteError
+            `create` is True and the folder cannot be written.
+        """
+        path = Path(cache_dir) / Path(dataset).name / entry_name(key)
+        if create:
+            make_folder(path / PARTS)
+            require_writable(path / PARTS)
+            if not (path / ENTRY_FILE).exists():
+                text = json.dumps({"format_version": FORMAT_VERSION, "key": to_json(key)}, indent=1)
+                write_file(path / ENTRY_FILE, text.encode())
+        found = cls.at(path)
+        require_same_key(path, found.key, key)
+        return found
+
+    @classmethod
+    def at(cls, path: str | os.PathLike[str]) -> CacheEntry:
+        """Open the entry in the folder `path`, whatever its key.
+
+        Raises
+        ------
+        CacheMissError
+            It is no entry.
+        CacheCorruptError
+            Its entry.json cannot be read.
+        """
+        folder = Path(path)
+        said = read_entry(folder)
+        if not said:
+            raise CacheMissError(f"{folder} is not a cache entry. See: featx cache ls")
+        if said.get("format_version") != FORMAT_VERSION:
+            raise CacheError(
+                f"{folder} has cache format {said.get('format_version')!r}; this featx reads "
+                f"{FORMAT_VERSION}. Update featx, or extract into another --cache-dir."
+            )
+        try:
+            return cls(folder, ExtractionKey.from_json(said["key"]))
+        except (KeyError, TypeError, AttributeError):
+            file = folder / ENTRY_FILE
+            raise CacheCorruptError(f"{file} holds no key. Remove it.", str(file)) from None
+
+    @property
+    def view_path(self) -> Path:
+        """The view, cache.h5; it is there once `publish_view` ran."""
+        return self.path / VIEW
+
+    @property
+    def parts_dir(self) -> Path:
+        """The folder of the parts."""
+        return self.path / PARTS
+
+    def part_paths(self) -> list[Path]:
+        """Return the parts, oldest first."""
+        return sorted(self.parts_dir.glob("*.h5"))
+
+    def state(self) -> EntryState:
+        """Return which rows are here, read afresh from the parts.
+
+        Where two parts hold a row, the older one counts.
+
+        Raises
+        ------
+        CacheCorruptError
+            A part is damaged in its trailer or digests, or belongs to another key.
+        """
+        names: list[str] = []
+        seals: list[str] = []
+        heights: list[int] = []
+        shapes: dict[str, TapShape] = {}
+        found: list[tuple[tuple[str, ...], dict[str, tuple[int, int]]]] = []
+        for path in self.part_paths():
+            try:
+                part = Part(path)
+            except CacheMissError:
+                continue  # removed since it was listed
+            with part:
+                require_same_key(path, part.key, self.key)
+                for tap, shape in part.taps.items():
+                    if shapes.setdefault(tap, shape) != shape:
+                        raise part.corrupt(f"has tap {tap!r} in shape {shape.shape}")
+                number = len(names)
+                places = zip([number] * part.n, range(part.n), strict=True)
+                found.append((tuple(part.taps), dict(zip(part.digests(), places, strict=True))))
+                names.append(path.name)
+                seals.append(part.seal)
+                heights.append(part.n)
+        rows: dict[str, dict[str, tuple[int, int]]] = {tap: {} for tap in shapes}
+        for taps, where in reversed(found):
+            for tap in taps:
+                rows[tap].update(where)
+        return EntryState(tuple(names), tuple(seals), tuple(heights), shapes, rows)
+
+    @contextmanager
+    def open_parts(self, names: Sequence[str]) -> Iterator[list[Part]]:
+        """Give the parts called `names`, open."""
+        with ExitStack() as stack:
+            yield [stack.enter_context(Part(self.parts_dir / name)) for name in names]
+
+    def derive(self, wanted: Mapping[str, tuple[str, ...]], **writer_options: Any) -> int:
+        """Compute and publish the rows of `RowPlan.derive`; see `derive_rows`."""
+        return derive_rows(self, wanted, **writer_options)
+
+    def claim(
+        self, wait: bool | float = False, notify: Callable[[str], object] | None = None
+    ) -> Claim:
+        """Return the right to write here, as a context manager; see `Claim`."""
+        return Claim(self.path, wait, notify)
+
+    def writer(
+        self,
+        tap_shapes: Mapping[str, tuple[int, ...]],
+        *,
+        part_bytes: int = PART_BYTES,
+        part_seconds: float = PART_SECONDS,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> PartWriter:
+        """Return a writer of parts, as a context manager; see `PartWriter`."""
+        return PartWriter(
+            self.parts_dir,
+            self.key,
+            tap_shapes,
+            part_bytes=part_bytes,
+            part_seconds=part_seconds,
+            provenance=provenance,
+        )
+
+    def publish_view(
+        self,
+        index: DatasetIndex,
+        *,
+        taps: Sequence[str] | None = None,
+        quarantined: Sequence[tuple[str, str]] = (),
+        provenance: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Build cache.h5 for the samples of `index`, or leave it where it says that already.
+
+        Parameters
+        ----------
+        index : DatasetIndex
+            With digests.
+        taps : sequence of str, optional
+            Taps to show; by default all that cover every sample.
+        quarantined : sequence of (relpath, reason)
+            Samples left out.
+        provenance : mapping, optional
+            JSON-able; a view that would differ in nothing else is not built again.
+
+        Returns
+        -------
+        Path
+            Of cache.h5.
+
+        Raises
+        ------
+        CacheMissError
+            A sample that is not quarantined has no row.
+        CacheWriteError
+        """
+        sweep(self.path)
+        return publish_view(
+            self.view_path,
+            self.key,
+            self.state(),
+            index,
+            taps=taps,
+            quarantined=quarantined,
+            provenance=provenance or {},
+        )
+
+
+def require_same_key(path: Path, found: ExtractionKey, wanted: ExtractionKey) -> None:
+    """Raise CacheError naming the fields that differ, unless the keys are equal."""
+    if found.digest() == wanted.digest():
+        return
+    one, two = to_json(found), to_json(wanted)
+    fields = [f"{f} is {one[f]!r} there, {two[f]!r} wanted" for f in one if one[f] != two[f]]
+    raise CacheError(
+        f"{path} belongs to another extraction: {'; '.join(fields)}. Remove it, or use another "
+        "--cache-dir."
+    )

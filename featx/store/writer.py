@@ -1,0 +1,147 @@
+"""Writing rows into parts, so that little is at stake at any moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from featx.errors import CacheWriteError
+from featx.records import ExtractionKey
+from featx.store.atomic import sweep
+from featx.store.part import DIGEST_BYTES, TapShape, write_part
+
+PART_BYTES = 64 << 20
+PART_SECONDS = 30.0
+
+
+class PartWriter:
+    """Gathers rows and publishes them part by part; a context manager.
+
+    A part is published when it holds `part_bytes`, or when its first row would otherwise be at
+    stake for more than `part_seconds`. On leaving the block the rest is published, also when it is
+    left by an exception.
+
+    Memory: one part.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        key: ExtractionKey,
+        tap_shapes: Mapping[str, tuple[int, ...]],
+        *,
+        part_bytes: int = PART_BYTES,
+        part_seconds: float = PART_SECONDS,
+        provenance: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._folder, self._key = folder, key
+        self.shapes = {t: TapShape(tuple(s), key.stored) for t, s in tap_shapes.items()}
+        row_bytes = sum(s.width for s in self.shapes.values()) * np.dtype(key.stored).itemsize
+        self._capacity = max(1, part_bytes // (row_bytes + DIGEST_BYTES))
+        self._seconds = part_seconds
+        self._provenance = dict(provenance or {})
+        self._digests: list[str] = []
+        self._rows: dict[str, np.ndarray] = {}
+        self._begun = self._last = time.monotonic()
+        self.published: list[Path] = []
+
+    def __enter__(self) -> PartWriter:
+        sweep(self._folder)
+        return self
+
+    def append(self, digests: Sequence[str], rows: Mapping[str, np.ndarray]) -> None:
+        """Add rows; each call gives every tap of the writer.
+
+        Parameters
+        ----------
+        digests : sequence of n str
+            Image digests, at most 64 ASCII characters each.
+        rows : mapping of str to ndarray of shape (n, width), float32
+            A tap; copied before the call returns. (n, *tap shape) is taken too.
+
+        Raises
+        ------
+        CacheWriteError
+            A part could not be published; its rows are kept and tried again by the next call.
+        ValueError
+            Taps, widths or lengths do not fit, or a value is not finite after rounding to the
+            stored precision.
+        """
+        flat = self._checked(digests, rows)
+        done = 0
+        while done < len(digests):
+            held = len(self._digests)
+            if held == 0:
+                self._begun = time.monotonic()
+            count = min(self._capacity - held, len(digests) - done)
+            for tap, values in flat.items():
+                self._buffer(tap)[held : held + count] = values[done : done + count]
+            self._digests.extend(digests[done : done + count])
+            done += count
+            if len(self._digests) >= self._capacity:
+                self.publish()
+        now = time.monotonic()
+        gap, self._last = now - self._last, now
+        if self._digests and now - self._begun + gap >= self._seconds:
+            self.publish()
+
+    def publish(self) -> None:
+        """Write the rows gathered so far as a part."""
+        n = len(self._digests)
+        if n == 0:
+            return
+        rows = {tap: self._rows[tap][:n] for tap in self.shapes}
+        self.published.append(
+            write_part(self._folder, self._key, self.shapes, self._digests, rows, self._provenance)
+        )
+        self._digests = []
+
+    def close(self) -> None:
+        """Publish the rest and let go of the memory."""
+        self.publish()
+        self._rows.clear()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if error is None:
+            self.close()
+            return
+        try:
+            self.close()
+        except CacheWriteError as second:
+            error.add_note(f"The last {len(self._digests)} rows could not be kept: {second}")
+
+    def _buffer(self, tap: str) -> np.ndarray:
+        if tap not in self._rows:
+            shape = self.shapes[tap]
+            dtype = np.dtype(shape.dtype).newbyteorder("<")
+            self._rows[tap] = np.empty((self._capacity, shape.width), dtype)
+        return self._rows[tap]
+
+    def _checked(
+        self, digests: Sequence[str], rows: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        if set(rows) != set(self.shapes):
+            raise ValueError(f"taps {sorted(rows)} given, {sorted(self.shapes)} expected")
+        for digest in digests:
+            if not (digest.isascii() and 0 < len(digest) <= DIGEST_BYTES):
+                raise ValueError(f"{digest!r} is not a digest of 1 to {DIGEST_BYTES} characters")
+        flat = {}
+        for tap, values in rows.items():
+            width = self.shapes[tap].width
+            array = np.asarray(values).reshape(len(values), -1)
+            if array.shape != (len(digests), width):
+                raise ValueError(
+                    f"tap {tap!r} has shape {array.shape}, ({len(digests)}, {width}) expected"
+                )
+            flat[tap] = array
+        return flat
