@@ -426,9 +426,15 @@ class Comparison:
     intervals : tuple of (float, float)
         95% interval of the accuracy, a row.
     findings : tuple of Finding
+    groups : tuple of mapping
+        The draws of one head, tap and number of shots put together (`featx.compare.groups`).
+    tests : tuple of mapping
+        Paired tests against the best group at the same number of shots.
     """
 
     rows: tuple[Mapping[str, Any], ...]
     baseline: str = ""
     intervals: tuple[tuple[float, float], ...] = ()
     findings: tuple[Finding, ...] = ()
+    groups: tuple[Mapping[str, Any], ...] = ()
+    tests: tuple[Mapping[str, Any], ...] = ()

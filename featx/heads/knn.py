@@ -14,6 +14,9 @@ from featx.heads.scaling import column_moments, standardized
 BLOCK_VALUES = 32_000_000
 """Similarities held at once (float32: 128 MB)."""
 
+PRIOR_VOTES = 0.1
+"""Weight of the uniform prior in `predict_proba`, in neighbours."""
+
 
 class KNN(ClassifierMixin, BaseEstimator):
     """Vote of the k training rows most similar to a row.
@@ -41,8 +44,8 @@ class KNN(ClassifierMixin, BaseEstimator):
 
     Notes
     -----
-    `predict_proba` is (votes + 1/n_classes) / (k + 1): a uniform prior that weighs one neighbour,
-    so that a class without a neighbour has a small probability and the log loss is finite. The
+    `predict_proba` is (votes + 0.1/n_classes) / (k + 0.1): a uniform prior that weighs a tenth of a
+    neighbour, so that a class without one has a small probability and the log loss is finite. The
     order of the classes is that of the votes; the class first in `classes_` wins a tie.
 
     Examples
@@ -106,7 +109,7 @@ class KNN(ClassifierMixin, BaseEstimator):
         step = max(1, BLOCK_VALUES // len(self.rows_))
         blocks = [self._votes(rows[i : i + step]) for i in range(0, len(rows), step)]
         votes = np.concatenate(blocks)
-        votes += 1.0 / len(self.classes_)
+        votes += PRIOR_VOTES / len(self.classes_)
         return votes / votes.sum(axis=1, keepdims=True)
 
     def predict(self, X: Any) -> np.ndarray:

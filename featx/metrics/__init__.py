@@ -12,7 +12,12 @@ from typing import Any
 import numpy as np
 
 from featx.metrics.counts import confusion_matrix, macro_average, per_class_counts, top_k_accuracy
-from featx.metrics.intervals import bootstrap_accuracy, bootstrap_macro_f1, wilson_interval
+from featx.metrics.intervals import (
+    bootstrap_accuracy,
+    bootstrap_macro_f1,
+    bootstrap_mean,
+    wilson_interval,
+)
 from featx.metrics.paired import holm, mcnemar, paired_bootstrap, sign_flip_test
 from featx.metrics.probabilities import (
     entropy_bits,
@@ -25,6 +30,7 @@ from featx.metrics.probabilities import (
 __all__ = [
     "bootstrap_accuracy",
     "bootstrap_macro_f1",
+    "bootstrap_mean",
     "confusion_matrix",
     "entropy_bits",
     "expected_calibration_error",

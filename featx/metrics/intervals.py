@@ -47,6 +47,34 @@ def wilson_interval(n_right: int, n_rows: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
+def bootstrap_mean(
+    values: np.ndarray, *, draws: int = 10_000, seed: int = 0, level: float = 0.95
+) -> tuple[float, float]:
+    """Return the percentile bootstrap interval of a mean over test rows.
+
+    Rows of one value are alike, so a resample is one multinomial draw over the distinct values.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows,)
+        A number a row with few distinct values: the share of draws that have it right.
+    draws : int
+        Resamples.
+    seed : int
+    level : float
+
+    Returns
+    -------
+    low, high : float
+    """
+    distinct, counts = np.unique(np.round(np.asarray(values, np.float64), 12), return_counts=True)
+    n = int(counts.sum())
+    rng = np.random.default_rng(seed)
+    means = rng.multinomial(n, counts / n, size=draws) @ distinct / n
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
 def bootstrap_macro_f1(
     confusion: np.ndarray, *, draws: int = 2000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""Two runs on the same test rows: is the difference more than the choice of rows explains?"""
+"""Two runs on the same test rows: whether their difference is more than chance."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from featx.metrics.intervals import binomial_pmf
+from featx.metrics.intervals import binomial_pmf, bootstrap_mean
 
 
 def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
@@ -35,53 +35,48 @@ def mcnemar(right_a: np.ndarray, right_b: np.ndarray) -> tuple[int, int, float]:
     return only_a, only_b, min(1.0, 2 * tail)
 
 
-def sign_flip_test(differences: np.ndarray, *, draws: int = 20_000, seed: int = 0) -> float:
-    """Return the two-sided p-value of a paired permutation test.
+def sign_flip_test(gaps: np.ndarray) -> float:
+    """Return the two-sided p-value of the exact paired permutation test.
 
-    Under no difference each row's difference is as likely to have the other sign. For right/wrong
-    differences (-1, 0, 1) this is McNemar's exact test; for means over several draws it is its
-    natural extension. Rows of equal size of difference are flipped together by one binomial draw.
+    Under no difference each row's gap is as likely to have the other sign. The distribution of the
+    sum over all patterns of signs is found exactly, by convolving one binomial distribution a size
+    of gap (Pagano and Tritchler, On obtaining permutation distributions in polynomial time, 1983).
+    For right/wrong (gaps of -1, 0, 1) this is McNemar's exact test; for the number of draws that
+    have a row right it is its natural extension.
 
     Parameters
     ----------
-    differences : ndarray of shape (n_rows,)
-        Score of a minus score of b, a row.
-    draws : int
-        Random sign patterns; the p-value is never below 1/(draws + 1).
-    seed : int
+    gaps : ndarray of shape (n_rows,), int
+        Count of a minus count of b, a row.
 
     Returns
     -------
     float
+        1 where no row differs; p-values below 1e-12 are rounding.
     """
-    d = np.round(np.asarray(differences, np.float64), 12)
-    sizes, counts = np.unique(np.abs(d[d != 0]), return_counts=True)
-    if not len(sizes):
-        return 1.0
-    rng = np.random.default_rng(seed)
-    positive = rng.binomial(counts, 0.5, size=(draws, len(counts)))
-    sums = (2 * positive - counts) @ sizes
-    as_far = np.abs(sums) >= abs(d.sum()) - 1e-9
-    return float((1 + as_far.sum()) / (1 + draws))
+    gaps = np.asarray(gaps)
+    if gaps.dtype.kind not in "iu":
+        raise ValueError(f"gaps are {gaps.dtype}: give whole numbers, such as counts of draws")
+    sizes, counts = np.unique(np.abs(gaps[gaps != 0]), return_counts=True)
+    distribution = np.ones(1)  # of the sum of gaps with a positive sign, from 0
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        spaced = np.zeros(size * count + 1)
+        spaced[::size] = binomial_pmf(count, 0.5)
+        distribution = _convolve(distribution, spaced)
+    reach = len(distribution) - 1
+    sums = 2 * np.arange(reach + 1) - reach
+    return float(min(1.0, distribution[np.abs(sums) >= abs(int(gaps.sum()))].sum()))
 
 
 def paired_bootstrap(
-    score_a: np.ndarray,
-    score_b: np.ndarray,
-    *,
-    draws: int = 10_000,
-    seed: int = 0,
-    level: float = 0.95,
+    gaps: np.ndarray, *, draws: int = 10_000, seed: int = 0, level: float = 0.95
 ) -> tuple[float, float, float]:
-    """Return the mean difference of two runs and its percentile bootstrap interval.
-
-    The same resampled rows count for both. Rows with one difference are alike, so a resample is
-    one multinomial draw over the distinct differences.
+    """Return the mean of a paired difference and its percentile bootstrap interval.
 
     Parameters
     ----------
-    score_a, score_b : ndarray of shape (n_rows,)
-        A number a test row: right (1) or wrong (0), or its mean over draws.
+    gaps : ndarray of shape (n_rows,)
+        Score of a minus score of b on each test row: right (1) or wrong (0), or means over draws.
     draws : int
         Resamples.
     seed : int
@@ -90,14 +85,9 @@ def paired_bootstrap(
     Returns
     -------
     difference, low, high : float
-        Of a minus b.
     """
-    d = np.asarray(score_a, np.float64) - np.asarray(score_b, np.float64)
-    values, counts = np.unique(np.round(d, 12), return_counts=True)
-    rng = np.random.default_rng(seed)
-    resampled = rng.multinomial(len(d), counts / len(d), size=draws) @ values / len(d)
-    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return float(d.mean()), float(low), float(high)
+    low, high = bootstrap_mean(gaps, draws=draws, seed=seed, level=level)
+    return float(np.mean(gaps)), low, high
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -113,3 +103,12 @@ def holm(p_values: Sequence[float]) -> list[float]:
     result = np.empty(len(p))
     result[order] = adjusted
     return [float(v) for v in result]
+
+
+def _convolve(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Convolve two distributions: directly where it is quick, else by FFT."""
+    if len(a) * len(b) < 10_000_000:
+        return np.convolve(a, b)
+    n = len(a) + len(b) - 1
+    product = np.fft.rfft(a, n) * np.fft.rfft(b, n)
+    return np.maximum(np.fft.irfft(product, n), 0)

@@ -1,0 +1,102 @@
+"""Run records side by side: a row a run, draws put together, paired tests, findings, a table.
+
+`compare` refuses runs on different test rows. Two kinds of spread are kept apart: the 95% interval
+is over the choice of test rows, the spread over draws over the choice of training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from featx.compare.findings import find_all
+from featx.compare.groups import best_group, group_runs, test_against_best
+from featx.compare.table import format_table
+from featx.errors import ProtocolError, SpecError
+from featx.records import Comparison, RunRecord, to_json
+
+__all__ = ["compare", "comparison_json", "format_table"]
+
+
+def compare(records: Sequence[RunRecord]) -> Comparison:
+    """Put runs on the same test rows side by side.
+
+    Parameters
+    ----------
+    records : sequence of RunRecord
+
+    Returns
+    -------
+    Comparison
+        `rows` in the order of the records; `groups` (draws put together, `group_runs`) and `tests`
+        (against the best at the same number of shots, `test_against_best`); `baseline` is the name
+        of the best with the most training rows.
+
+    Raises
+    ------
+    SpecError
+        No record.
+    ProtocolError
+        Runs on different test rows.
+    """
+    if not records:
+        raise SpecError("No run to compare: run featx classify first.")
+    _check_same_rows(records)
+    groups = group_runs(records)
+    return Comparison(
+        rows=tuple(_row(r) for r in records),
+        baseline=best_group(groups)["name"],
+        intervals=tuple(
+            (r.metrics["accuracy_ci"][0], r.metrics["accuracy_ci"][1]) for r in records
+        ),
+        findings=find_all(records),
+        groups=groups,
+        tests=test_against_best(records, groups),
+    )
+
+
+def comparison_json(comparison: Comparison) -> dict[str, Any]:
+    """Return the document of `featx classify --json`: "rows" and "findings"."""
+    return {
+        "rows": [to_json(row) for row in comparison.rows],
+        "findings": [to_json(finding) for finding in comparison.findings],
+    }
+
+
+def _check_same_rows(records: Sequence[RunRecord]) -> None:
+    first = records[0]
+    for other in records[1:]:
+        if other.split["test_digest"] != first.split["test_digest"]:
+            raise ProtocolError(
+                "Runs on different test rows cannot be compared: "
+                f"{_where(first)} and {_where(other)}. Use one data set, one label column, one "
+                "seed and one test fraction, and make the older runs anew."
+            )
+
+
+def _where(record: RunRecord) -> str:
+    words = [record.backbone, record.tap, record.head.text]
+    return f"{' '.join(w for w in words if w)} on {record.split['n_test']} of {record.dataset}"
+
+
+def _row(record: RunRecord) -> dict[str, Any]:
+    metrics, seconds = record.metrics, record.seconds
+    measured = ("top5", "top10", "macro_f1", "macro_precision", "macro_recall")
+    return {
+        "kind": record.kind,
+        "backbone": record.backbone,
+        "tap": record.tap,
+        "head": record.head.text,
+        "params": to_json(record.params),
+        "shots": record.shots,
+        "draw": record.draw,
+        "n_train": record.split["n_train"],
+        "n_test": record.split["n_test"],
+        "feature_dim": record.cost.get("feature_dim"),
+        "accuracy": metrics["accuracy"],
+        "accuracy_ci": list(metrics["accuracy_ci"]),
+        **{name: metrics.get(name) for name in measured},
+        **{
+            f"{step}_seconds": seconds.get(step) for step in ("extract", "select", "fit", "predict")
+        },
+    }

@@ -1,0 +1,155 @@
+"""What the user should know about a set of runs, each under a stable code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from featx.records import Finding, RunRecord
+
+FEW_TEST_ROWS = 200
+"""Below it the 95% interval of an accuracy of 0.9 is wider than 8 points."""
+
+FEW_CLASS_ROWS = 10
+"""Test rows a class, below which the class's own figures mean little."""
+
+UNBALANCED = 5
+"""Largest over smallest class among the training rows."""
+
+COLLAPSED = 0.01
+"""Spread of the features around their mean, over their length."""
+
+
+def find_all(records: Sequence[RunRecord]) -> tuple[Finding, ...]:
+    """Return what `CHECKS` find, in their order."""
+    found = []
+    for code, check in CHECKS.items():
+        text = check(records)
+        if text:
+            found.append(Finding(code, text))
+    return tuple(found)
+
+
+def train_test_duplicates(records: Sequence[RunRecord]) -> str:
+    """Say that the very same image is trained and tested on."""
+    count = max(r.split.get("train_test_duplicates", 0) for r in records)
+    if not count:
+        return ""
+    return (
+        f"{count} of {records[0].split['n_test']} test images are also training images, byte for "
+        "byte: every accuracy here is too high. Take them out of one side."
+    )
+
+
+def at_grid_edge(records: Sequence[RunRecord]) -> str:
+    """Say that a better value may lie beyond those tried."""
+    named = [
+        f"{_name(r)} ({r.selection['parameter']}={r.selection['chosen']:g})"
+        for r in records
+        if r.selection.get("at_edge")
+    ]
+    if not named:
+        return ""
+    return (
+        f"The best value was the last one tried for {_listed(named)}: a better one may lie "
+        "beyond. Give the parameter yourself to try it."
+    )
+
+
+def not_converged(records: Sequence[RunRecord]) -> str:
+    """Say that a solver stopped before its optimality measure was met."""
+    named = [
+        _name(r)
+        for r in records
+        if r.cost.get("converged") is False
+        or any(text.startswith("ConvergenceWarning") for text in r.cost.get("warnings", ()))
+    ]
+    if not named:
+        return ""
+    return (
+        f"The solver stopped before it had converged in {_listed(named)}: its figures are those "
+        "of an unfinished fit. A smaller C converges sooner."
+    )
+
+
+def too_few_test_rows(records: Sequence[RunRecord]) -> str:
+    """Say that the test rows are too few to tell much."""
+    record = records[0]
+    n_test = record.split["n_test"]
+    support = record.metrics["per_class"]["support"]
+    few = [
+        f"{name} ({n})"
+        for name, n in zip(record.classes, support, strict=True)
+        if n < FEW_CLASS_ROWS
+    ]
+    if n_test >= FEW_TEST_ROWS and not few:
+        return ""
+    text = f"There are {n_test} test images"
+    if few:
+        text += f", and fewer than {FEW_CLASS_ROWS} of {_listed(few)}"
+    return text + ": read the intervals, not the figures."
+
+
+def unbalanced_classes(records: Sequence[RunRecord]) -> str:
+    """Say that accuracy is mostly that of the large classes."""
+    pairs = [r.cost["rows_a_class"] for r in records if "rows_a_class" in r.cost]
+    worst = max(pairs, key=lambda pair: pair[1] / pair[0], default=(1, 1))
+    if worst[1] < UNBALANCED * worst[0]:
+        return ""
+    return (
+        f"The largest class has {worst[1]} training images, the smallest {worst[0]}: look at macro "
+        "F1 beside accuracy, and try class_weight='balanced'."
+    )
+
+
+def collapsed_embedding(records: Sequence[RunRecord]) -> str:
+    """Say that all images have nearly the same features."""
+    named = [
+        f"{_source(r)} (spread {r.cost['spread']:.2g} of its length)"
+        for r in records
+        if r.cost.get("spread") is not None and r.cost["spread"] < COLLAPSED
+    ]
+    if not named:
+        return ""
+    return (
+        f"All images have nearly the same features in {_listed(named)}: the weights or the input "
+        "do not suit the backbone."
+    )
+
+
+def random_weights(records: Sequence[RunRecord]) -> str:
+    """Say that a backbone was never trained."""
+    named = [_source(r) for r in records if r.key and r.key.weights.startswith("random")]
+    if not named:
+        return ""
+    return (
+        f"{_listed(named)} had random weights, not trained ones: its accuracy says nothing about "
+        "the backbone."
+    )
+
+
+CHECKS: dict[str, Callable[[Sequence[RunRecord]], str]] = {
+    "random-weights": random_weights,
+    "collapsed-embedding": collapsed_embedding,
+    "train-test-duplicates": train_test_duplicates,
+    "too-few-test-rows": too_few_test_rows,
+    "unbalanced-classes": unbalanced_classes,
+    "not-converged": not_converged,
+    "c-at-grid-edge": at_grid_edge,
+}
+"""Code to the function that returns the finding's text, empty where there is nothing to say."""
+
+
+def _source(record: RunRecord) -> str:
+    return " ".join(w for w in (record.backbone, record.tap) if w) or record.dataset
+
+
+def _name(record: RunRecord) -> str:
+    shots = "" if record.shots is None else f" at {record.shots} shots"
+    return f"{_source(record)} {record.head.text}{shots}"
+
+
+def _listed(names: Sequence[str], most: int = 4) -> str:
+    """Write distinct names, the first few of them."""
+    distinct = list(dict.fromkeys(names))
+    rest = len(distinct) - most
+    return ", ".join(distinct[:most]) + (f" and {rest} more" if rest > 0 else "")

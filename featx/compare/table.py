@@ -1,0 +1,135 @@
+"""A comparison as plain text for the terminal."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from featx.records import Comparison
+
+TABLE_WIDTH = 120
+"""Columns of text that a table keeps to, long specs being cut."""
+
+_HEADER = (
+    "backbone", "tap", "head", "shots", "accuracy [95%]", "draws ±", "macro F1", "vs best",
+    "extract", "fit", "predict", "width",
+)  # fmt: skip
+_TEXT_COLUMNS = 3
+_NARROWEST = 8
+
+
+def format_table(comparison: Comparison) -> str:
+    """Return the groups of a comparison as an aligned table, the verdict and the findings.
+
+    Parameters
+    ----------
+    comparison : Comparison
+        With its `groups` and `tests`, as `compare` makes it.
+
+    Returns
+    -------
+    str
+        Lines of at most 120 columns but for the verdict and findings. Seconds are means over draws;
+        "fit" holds choosing too.
+    """
+    ordered = sorted(
+        range(len(comparison.groups)),
+        key=lambda i: (_shots(comparison.groups[i]), -comparison.groups[i]["accuracy"]),
+    )
+    lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
+    text = _aligned(lines)
+    text += ["", "extract, fit (choosing included) and predict in seconds; draws ±: standard "]
+    text[-1] += "deviation over draws; vs best: same shots, ~ no difference shown"
+    text += ["", verdict(comparison)]
+    text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
+    return "\n".join(text)
+
+
+def verdict(comparison: Comparison) -> str:
+    """Say in words which group won, by how much, and whether the difference is shown."""
+    groups = comparison.groups
+    best = next(g for g in groups if g["name"] == comparison.baseline)
+    low, high = best["accuracy_ci"]
+    text = f"Best: {best['name']}: accuracy {best['accuracy']:.3f} ({low:.3f} to {high:.3f})."
+    rivals = [t for t in comparison.tests if groups[t["best"]] is best]
+    if not rivals:
+        return text
+    second = max(rivals, key=lambda t: groups[t["other"]]["accuracy"])
+    low, high = second["difference_ci"]
+    detail = (
+        f"by {100 * second['difference']:.1f} points (95% {100 * low:+.1f} to {100 * high:+.1f}, "
+        f"{_p_text(second['p_holm'])})"
+    )
+    name = groups[second["other"]]["name"]
+    if second["shown"]:
+        return f"{text} It beats the next, {name}, {detail}."
+    level = sum(not t["shown"] for t in rivals)
+    return (
+        f"{text} No difference shown to the next, {name}: ahead {detail}; "
+        f"{level} of {len(rivals)} others are not shown to be worse."
+    )
+
+
+def _cells(comparison: Comparison, index: int) -> tuple[str, ...]:
+    group = comparison.groups[index]
+    low, high = group["accuracy_ci"]
+    spread = group["accuracy_spread"]
+    return (
+        group["backbone"],
+        group["tap"],
+        group["head"] or group["kind"],
+        "all" if group["shots"] is None else str(group["shots"]),
+        f"{group['accuracy']:.3f} [{low:.3f}, {high:.3f}]",
+        "" if spread is None else f"{spread:.3f}",
+        f"{group['macro_f1']:.3f}",
+        _against_best(comparison, index),
+        _seconds(group["extract_seconds"]),
+        _seconds(group["select_seconds"] + group["fit_seconds"]),
+        _seconds(group["predict_seconds"]),
+        str(group["feature_dim"] or ""),
+    )
+
+
+def _against_best(comparison: Comparison, index: int) -> str:
+    for test in comparison.tests:
+        if test["other"] == index:
+            return f"{-test['difference']:+.3f}" if test["shown"] else "~"
+        if test["best"] == index:
+            return "best"
+    return ""
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    excess = sum(widths) + 2 * (len(widths) - 1) - TABLE_WIDTH
+    while excess > 0:
+        widest = max(range(_TEXT_COLUMNS), key=lambda i: widths[i])
+        if widths[widest] <= _NARROWEST:
+            break
+        widths[widest] -= 1
+        excess -= 1
+    result = []
+    for line in lines:
+        cells = [
+            _cut(cell, width).ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ]
+        result.append("  ".join(cells).rstrip())
+    return result
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.2f}" if value < 100 else f"{value:.0f}"
+
+
+def _p_text(p: float) -> str:
+    return f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
+
+
+def _shots(group: Mapping[str, Any]) -> float:
+    return math.inf if group["shots"] is None else group["shots"]
