@@ -226,7 +226,7 @@ def _class_numbers(y: np.ndarray) -> np.ndarray:
 
 
 def _units(n: int, digests: Sequence[str], groups: Sequence[str]) -> np.ndarray:
-    """Unit number of each row: the connected components of "same digest or same group"."""
+    """Number the units: connected components of "same digest or same group"."""
     parent = list(range(n))
 
     def root(i: int) -> int:
@@ -322,7 +322,8 @@ def _copies_last(order: np.ndarray, digests: Sequence[str]) -> np.ndarray:
     if not len(digests):
         return order
     seen: set[str] = set()
-    first, again = [], []
+    first: list[int] = []
+    again: list[int] = []
     for i in order.tolist():
         digest = digests[i]
         (again if digest in seen else first).append(i)

@@ -28,6 +28,7 @@ import numpy as np
 from featx.datasets.kinds import Entry, Listing, fingerprint
 from featx.datasets.scan import why_unreadable
 from featx.datasets.workdir import WorkDir
+from featx.errors import DatasetError
 
 Fingerprint = tuple[int, int, int, int]
 Remembered = dict[str, tuple[Fingerprint, str]]
@@ -84,6 +85,26 @@ def digest_entries(
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not results
             save_remembered(file, remembered)
     return digests, failed
+
+
+def digest_path(path: str, workdir: WorkDir) -> str:
+    """Return the SHA-256 of one file in hex, remembered like those of a listing.
+
+    Raises
+    ------
+    DatasetError
+        The file cannot be read.
+    """
+    root, name = os.path.split(os.path.abspath(path))
+    try:
+        mark = fingerprint(os.stat(path))
+    except OSError as error:
+        raise DatasetError(f"Cannot read {path!r}: {why_unreadable(path, error)}.") from error
+    listing = Listing(root, entries=[Entry(name, (), "", "", mark)])
+    digests, failed = digest_entries(path, listing, workdir)
+    if failed:
+        raise DatasetError(f"Cannot read {path!r}: {failed[0][1]}.")
+    return digests[name]
 
 
 def digest_file(path: str) -> tuple[str, Fingerprint | None]:

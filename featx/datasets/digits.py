@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from featx.datasets.kinds import KINDS, DatasetKind, Listing
+from featx.datasets.kinds import DatasetKind, Listing
 from featx.datasets.pictures import Pictures, list_pictures
 from featx.datasets.workdir import WorkDir
 
@@ -22,11 +22,8 @@ def list_images(data: str, workdir: WorkDir) -> Listing:
     return list_pictures(workdir, "digits-v1", load)
 
 
-KINDS.register(
-    "digits",
-    DatasetKind(
-        "scikit-learn's 1,797 handwritten digits; needs no network",
-        claims=lambda data: data == "digits",
-        list_images=list_images,
-    ),
+KIND = DatasetKind(
+    "scikit-learn's 1,797 handwritten digits; needs no network",
+    claims=lambda data: data == "digits",
+    list_images=list_images,
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from featx.datasets.kinds import KINDS, DatasetKind, Listing
+from featx.datasets.kinds import DatasetKind, Listing
 from featx.datasets.scan import Folder, is_image_name, list_folder, scan_class, why_unreadable
 from featx.datasets.workdir import WorkDir
 from featx.errors import DatasetError
@@ -59,7 +59,8 @@ def _list(path: str) -> tuple[list[Folder], list[str]]:
         return list_folder(path)
     except OSError as error:
         raise DatasetError(
-            f"Cannot read the folder {path!r}: {why_unreadable(path, error)}. Check its permissions."
+            f"Cannot read the folder {path!r}: {why_unreadable(path, error)}. Check its "
+            "permissions."
         ) from error
 
 
@@ -82,11 +83,8 @@ def _refuse_mixture(root: str, marked: dict[str, str]) -> None:
         )
 
 
-KINDS.register(
-    "folder",
-    DatasetKind(
-        "a folder of class folders, or train/ val/ test/ of them",
-        claims=lambda data: os.path.isdir(os.path.expanduser(data)),
-        list_images=list_images,
-    ),
+KIND = DatasetKind(
+    "a folder of class folders, or train/ val/ test/ of them",
+    claims=lambda data: os.path.isdir(os.path.expanduser(data)),
+    list_images=list_images,
 )

@@ -8,8 +8,6 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
-# Imported for their registration; the special before the general.
-from featx.datasets import digits, folder, manifest  # noqa: F401
 from featx.datasets.digest import digest_entries
 from featx.datasets.kinds import Entry, Listing, find_kind
 from featx.datasets.workdir import Progress, WorkDir, no_progress
@@ -103,7 +101,7 @@ def _fit(name: str) -> str:
 
 
 def _as_path(data: os.PathLike[str]) -> str:
-    """A path object is meant as a path, even where it is called "digits"."""
+    """Return the text of a path object, which means a path even where it is called "digits"."""
     return os.path.abspath(os.fsdecode(os.fspath(data)))
 
 

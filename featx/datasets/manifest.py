@@ -15,7 +15,7 @@ import stat
 from collections.abc import Iterator
 
 from featx.datasets.folder import SPLIT_NAMES
-from featx.datasets.kinds import KINDS, DatasetKind, Entry, Listing, fingerprint
+from featx.datasets.kinds import DatasetKind, Entry, Listing, fingerprint
 from featx.datasets.scan import why_unreadable
 from featx.datasets.workdir import WorkDir
 from featx.errors import DatasetError
@@ -93,8 +93,8 @@ def list_manifest(path: str) -> Listing:
         found.append(Entry(relpath, labels, split, group, fingerprint(status)))
     if missing:
         raise DatasetError(
-            f"{path!r} names {len(missing)} files that are not there, the first {missing[0][0]!r} on "
-            f"line {missing[0][1]}: paths are relative to {folder!r}."
+            f"{path!r} names {len(missing)} files that are not there, the first {missing[0][0]!r} "
+            f"on line {missing[0][1]}: paths are relative to {folder!r}."
         )
     names = tuple(header[i].strip() for i in targets)
     return _below_one_root(Listing(folder, names, found, unreadable))
@@ -170,13 +170,10 @@ def _below_one_root(listing: Listing) -> Listing:
     return Listing(root, listing.targets, entries, unreadable, listing.ignored)
 
 
-KINDS.register(
-    "csv",
-    DatasetKind(
-        "a .csv manifest: path, one or more label columns, optionally split and group",
-        claims=lambda data: (
-            data.lower().endswith(SUFFIXES) and os.path.isfile(os.path.expanduser(data))
-        ),
-        list_images=list_images,
+KIND = DatasetKind(
+    "a .csv manifest: path, one or more label columns, optionally split and group",
+    claims=lambda data: (
+        data.lower().endswith(SUFFIXES) and os.path.isfile(os.path.expanduser(data))
     ),
+    list_images=list_images,
 )

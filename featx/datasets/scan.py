@@ -70,17 +70,17 @@ class Folder(NamedTuple):
 
 
 def is_hidden(name: str) -> bool:
-    """Is this a file or folder that nobody put there on purpose?"""
+    """Tell whether nobody put this file or folder there on purpose."""
     return name.startswith(".") or name.lower() in LITTER
 
 
 def is_image_name(name: str) -> bool:
-    """Does the suffix say image?"""
+    """Tell whether the suffix says image."""
     return os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
 
 
 def list_folder(path: str) -> tuple[list[Folder], list[str]]:
-    """Return the subfolders and the names of the other files of `path`, sorted, without hidden ones.
+    """Return the subfolders and the other files' names of `path`, sorted, but for hidden ones.
 
     Raises
     ------
