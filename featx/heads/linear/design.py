@@ -1,0 +1,127 @@
+"""The design matrix on its principal axes, where L2-regularised problems are solved.
+
+Rotating the features by an orthogonal matrix leaves an L2-regularised linear problem as it is, and
+directions in which no row extends have coefficient zero. So a problem of n rows and d features has
+r <= min(n, d) coordinates, and on the principal axes its Hessian is close to diagonal.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from featx.heads.linear.losses import Loss
+
+Array = NDArray[np.floating]
+
+BLOCK_ROWS = 2048
+
+
+class Product(Protocol):
+    """``P -> penalty ∘ P + C Aᵀ H A P``, with `H` the Hessian of the loss in the decision values."""
+
+    def __call__(self, P: Array) -> Array:
+        """Apply to `P` of shape (r, K)."""
+
+    def take(self, columns: NDArray[np.integer]) -> Self:
+        """Return the product of some of the problems."""
+
+
+class Design:
+    """A design matrix in memory.
+
+    Parameters
+    ----------
+    axes : ndarray of shape (n, r), float64
+        The rows on their principal axes.
+    intercept : float
+        Value of a constant column to add, whose coefficient is penalised like any; 0 is none.
+    free_intercept : bool
+        Whether to add a column of ones whose coefficient is not penalised.
+    """
+
+    def __init__(
+        self, axes: Array, *, intercept: float = 0.0, free_intercept: bool = False
+    ) -> None:
+        self.intercept = 1.0 if free_intercept else intercept
+        if self.intercept:
+            axes = np.concatenate([axes, np.full((len(axes), 1), self.intercept)], axis=1)
+        self.matrix = axes
+        self.single = np.ascontiguousarray(axes, dtype=np.float32)
+        self.rows, self.width = axes.shape
+        self.penalty = np.ones(self.width)
+        if free_intercept:
+            self.penalty[-1] = 0.0
+        squares = np.einsum("ij,ij->j", axes, axes)
+        self.largest = float(np.sqrt(squares.max(initial=0.0)))
+
+    def split(self, Q: Array) -> tuple[Array, Array]:
+        """Return the coefficients of the axes and the intercepts, (K,)."""
+        if self.intercept:
+            return Q[:-1], self.intercept * Q[-1]
+        return Q, np.zeros(Q.shape[1])
+
+    def forward(self, Q: Array) -> Array:
+        """Return ``A Q`` in float64."""
+        return self.matrix @ Q
+
+    def adjoint(self, R: Array) -> Array:
+        """Return ``Aᵀ R`` in float64."""
+        return self.matrix.T @ R
+
+    def diagonal(self, D: Array) -> Array:
+        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K)."""
+        out = np.zeros((self.width, D.shape[1]), dtype=np.float32)
+        D = D.astype(np.float32, copy=False)
+        for start in range(0, self.rows, BLOCK_ROWS):
+            block = self.single[start : start + BLOCK_ROWS]
+            out += (block * block).T @ D[start : start + BLOCK_ROWS]
+        return out
+
+    def hessian(self, loss: Loss, curvature: Array, C: np.float32) -> Product:
+        """Return the Hessian as a `Product` in float32; rows without curvature are left out."""
+        active = curvature.any(axis=1)
+        if active.mean() < 0.7:
+            return _DenseProduct(self.single[active], self.penalty, loss, curvature[active], C)
+        return _DenseProduct(self.single, self.penalty, loss, curvature, C)
+
+    def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
+        """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient`` by Cholesky."""
+        rows = np.flatnonzero(curvature)
+        A = self.matrix[rows]
+        if len(rows) < self.width and self.penalty.all():
+            # Woodbury: a system the size of the rows that count.
+            S = A @ A.T
+            S[np.diag_indices_from(S)] += 1.0 / (C * curvature[rows])
+            return A.T @ cho_solve(cho_factor(S, overwrite_a=True), A @ gradient) - gradient
+        B = A * np.sqrt(C * curvature[rows])[:, None]
+        H = B.T @ B
+        H[np.diag_indices_from(H)] += self.penalty
+        H[np.diag_indices_from(H)] *= 1.0 + 1e-14
+        return -cho_solve(cho_factor(H, overwrite_a=True), gradient)
+
+
+class _DenseProduct:
+    def __init__(
+        self, A: Array, penalty: Array, loss: Loss, curvature: Array, C: np.float32
+    ) -> None:
+        self.A, self.loss, self.curvature, self.C = A, loss, curvature, C
+        self.penalty = penalty.astype(np.float32)
+
+    def __call__(self, P: Array) -> Array:
+        out = np.zeros_like(P)
+        for start in range(0, len(self.A), BLOCK_ROWS):
+            rows = slice(start, start + BLOCK_ROWS)
+            A = self.A[rows]
+            out += A.T @ self.loss.hessian_times(self.curvature, A @ P, rows)
+        out *= self.C
+        out += self.penalty[:, None] * P
+        return out
+
+    def take(self, columns: NDArray[np.integer]) -> _DenseProduct:
+        return _DenseProduct(
+            self.A, self.penalty, self.loss.take(columns), self.curvature[:, columns], self.C
+        )

@@ -1,0 +1,124 @@
+"""Fewer rows than features: the row space, through the Gram matrix.
+
+With ``G = X Xᵀ = V Λ Vᵀ`` the rows of ``V Λ^½`` have the same inner products as those of `X`, and
+an L2-regularised linear model has its weights in the span of the rows; so solving on ``V Λ^½`` is
+exact, at n coordinates instead of d features. `G` is summed over blocks of columns in float64, so
+the features are read once and never held. What standardising does to a column depends on the
+training rows, so a standardised Gram matrix belongs to its row set; those of many row sets (folds,
+draws) are summed in the same pass.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import eigh
+
+from featx.heads.linear.scaling import inverse_scale
+from featx.heads.linear.sources import column_blocks
+from featx.heads.linear.space import Space
+
+Array = NDArray[np.floating]
+Rows = NDArray[np.integer]
+
+
+class GramSpace(Space):
+    """Axes from the Gram matrix of the rows: r <= n.
+
+    Attributes
+    ----------
+    X : ndarray or lazy matrix
+        All rows, read again by `to_features`.
+    rows, held : ndarray of int
+        The training rows, and others whose inner products with them were wanted.
+    held_axes : ndarray of shape (len(held), r)
+        The other rows, prepared alike, on the axes.
+    """
+
+    def __init__(
+        self,
+        X: Any,
+        rows: Rows,
+        held: Rows,
+        gram: Array,
+        cross: Array,
+        mean: Array,
+        inverse: Array,
+        *,
+        standardize: bool,
+        centred: bool,
+    ) -> None:
+        super().__init__(standardize=standardize, centred=centred)
+        self.X, self.rows, self.held = X, rows, held
+        self.mean, self.inverse = mean, inverse
+        values, vectors = eigh(gram, driver="evd")
+        values, vectors = values[::-1], vectors[:, ::-1]
+        kept = values > 4 * np.finfo(float).eps * np.sqrt(len(values)) * max(values[0], 0.0)
+        root = np.sqrt(values[kept])
+        self.axes = vectors[:, kept] * root
+        self._dual = vectors[:, kept] / root
+        self.held_axes = cross @ self._dual
+
+    def to_features(self, Q: Array) -> Array:
+        alpha = self._dual @ Q
+        coef = np.empty((self.X.shape[1], Q.shape[1]))
+        for part, block in column_blocks(self.X):
+            B = (block[self.rows] - self.mean[part]) * self.inverse[part]
+            coef[part] = self.inverse[part, None] * (B.T @ alpha)
+        return coef
+
+
+def gram_spaces(
+    X: Any,
+    row_sets: Sequence[Rows],
+    held_sets: Sequence[Rows] | None = None,
+    *,
+    standardize: bool,
+    centred: bool,
+) -> list[GramSpace]:
+    """Build the spaces of several row sets in one pass over the columns of `X`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (N, d), or a lazy matrix
+    row_sets : sequence of ndarray of int
+        Training rows; mean and scale are theirs alone.
+    held_sets : sequence of ndarray of int, optional
+        For each row set, other rows to be scored without going back to the features.
+    standardize, centred : bool
+        Scale the columns to unit variance (and centre them), or centre them only.
+
+    Returns
+    -------
+    list of GramSpace
+    """
+    d = X.shape[1]
+    held_sets = held_sets or [np.empty(0, dtype=int)] * len(row_sets)
+    grams = [np.zeros((len(rows), len(rows))) for rows in row_sets]
+    crosses = [
+        np.zeros((len(held), len(rows))) for held, rows in zip(held_sets, row_sets, strict=True)
+    ]
+    means = [np.zeros(d) for _ in row_sets]
+    inverses = [np.ones(d) for _ in row_sets]
+    for part, block in column_blocks(X):
+        for i, (rows, held) in enumerate(zip(row_sets, held_sets, strict=True)):
+            B = block[rows].astype(np.float64)
+            if standardize or centred:
+                means[i][part] = B.mean(axis=0)
+                B -= means[i][part]
+            if standardize:
+                variance = np.einsum("ij,ij->j", B, B) / len(B)
+                inverses[i][part] = inverse_scale(variance, means[i][part], len(B))
+                B *= inverses[i][part]
+            grams[i] += B @ B.T
+            if len(held):
+                crosses[i] += ((block[held] - means[i][part]) * inverses[i][part]) @ B.T
+    return [
+        GramSpace(X, rows, held, G, K, mean, inverse, standardize=standardize, centred=centred)
+        for rows, held, G, K, mean, inverse in zip(
+            row_sets, held_sets, grams, crosses, means, inverses, strict=True
+        )
+    ]
