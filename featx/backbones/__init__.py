@@ -4,7 +4,7 @@ Nothing here imports Keras before a graph is built or a download is needed.
 """
 
 from featx.backbones.catalog import BACKBONES, BackboneRow
-from featx.backbones.graph import build_backbone, build_graph, list_layers, tap_shapes
+from featx.backbones.graph import build_backbone, build_graph, graph_shapes, list_layers, tap_shapes
 from featx.backbones.parse import bound_params, list_backbones, parse_backbone
 from featx.backbones.weights import resolve_weights
 
@@ -14,6 +14,7 @@ __all__ = [
     "bound_params",
     "build_backbone",
     "build_graph",
+    "graph_shapes",
     "list_backbones",
     "list_layers",
     "parse_backbone",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -40,7 +41,9 @@ def build_backbone(spec: BackboneSpec, weights: WeightsRecord) -> Any:
     """
     with _channels_last():
         backbone = call_builder(spec, include_top=False)
-        load_weights(backbone, spec, weights)
+        load_weights(
+            backbone, spec, weights, lambda n: call_builder(spec, include_top=True, classes=n)
+        )
     return backbone
 
 
@@ -92,9 +95,19 @@ def tap_shapes(spec: BackboneSpec, taps: Sequence[TapSpec]) -> dict[str, tuple[i
     """
     with _channels_last():
         backbone = call_builder(spec, include_top=False)
+    return _shapes([_tap_tensor(backbone, spec, tap) for tap in taps], taps)
+
+
+def graph_shapes(graph: Any, taps: Sequence[TapSpec]) -> dict[str, tuple[int, ...]]:
+    """Return what `tap_shapes` does, off a graph built with the same `taps`."""
+    trunk = next(layer for layer in graph.layers if hasattr(layer, "layers"))
+    return _shapes(trunk.outputs, taps)
+
+
+def _shapes(tensors: Sequence[Any], taps: Sequence[TapSpec]) -> dict[str, tuple[int, ...]]:
     shapes = {}
-    for tap in taps:
-        shape = tuple(_tap_tensor(backbone, spec, tap).shape[1:])
+    for tensor, tap in zip(tensors, taps, strict=True):
+        shape = tuple(tensor.shape[1:])
         shapes[tap.name] = shape if tap.pooling == "flatten" else shape[-1:]
     return shapes
 
@@ -103,7 +116,8 @@ def list_layers(spec: BackboneSpec) -> list[tuple[str, tuple[int, ...]]]:
     """Return name and output shape (without the batch) of every layer that can be a tap."""
     with _channels_last():
         backbone = call_builder(spec, include_top=False)
-    return [(layer.name, tuple(layer.output.shape[1:])) for layer in _layers(backbone)]
+    layers = _named_layers(backbone)
+    return [(name, tuple(layer.output.shape[1:])) for name, layer in layers.items()]
 
 
 def call_builder(spec: BackboneSpec, *, include_top: bool, classes: int = 1000) -> Any:
@@ -172,22 +186,46 @@ def _tap_tensor(backbone: Any, spec: BackboneSpec, tap: TapSpec) -> Any:
         raise SpecError(f"Unknown pooling {tap.pooling!r}. Use one of: {', '.join(POOLINGS)}.")
     if not tap.layer:
         return backbone.output
-    names = [layer.name for layer in _layers(backbone)]
-    if tap.layer not in names:
+    layers = _named_layers(backbone)
+    if tap.layer not in layers:
         hint = f"See: featx list layers {_quoted(spec.text)}"
         raise UnknownNameError(
-            f"layer of {spec.name}", tap.layer, near_misses(tap.layer, names), hint
+            f"layer of {spec.name}", tap.layer, near_misses(tap.layer, layers), hint
         )
-    return backbone.get_layer(tap.layer).output
+    return layers[tap.layer].output
 
 
-def _layers(backbone: Any) -> list[Any]:
-    """Layers with one output that has fixed sizes."""
-    return [
-        layer
-        for layer in backbone.layers
-        if hasattr(layer.output, "shape") and len(layer.output.shape) >= 2
-    ]
+def _named_layers(backbone: Any) -> dict[str, Any]:
+    """Layers that can be taps, by the names they have in a fresh process.
+
+    Keras numbers layers without a name of their own on and on: the first Conv2D of a process is
+    conv2d, that of the next model conv2d_94. Counting starts afresh here with each backbone.
+    """
+    layers = [layer for layer in backbone.layers if type(layer).__name__ != "InputLayer"]
+    numbered: dict[int, tuple[str, int]] = {}
+    first: dict[str, int] = {}
+    for layer in layers:
+        kind = _snake_case(type(layer).__name__)
+        match = re.fullmatch(rf"{kind}(?:_(\d+))?", layer.name)
+        if match:
+            number = int(match[1] or 0)
+            numbered[id(layer)] = (kind, number)
+            first[kind] = min(number, first.get(kind, number))
+    named = {}
+    for layer in layers:
+        name = layer.name
+        if id(layer) in numbered:
+            kind, number = numbered[id(layer)]
+            name = kind if number == first[kind] else f"{kind}_{number - first[kind]}"
+        named[name] = layer
+    return named
+
+
+def _snake_case(name: str) -> str:
+    """Name a layer class as Keras does: SeparableConv2D is separable_conv2d."""
+    name = re.sub(r"\W+", "", name)
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def _quoted(text: str) -> str:
@@ -196,7 +234,7 @@ def _quoted(text: str) -> str:
 
 @contextmanager
 def _channels_last() -> Iterator[None]:
-    """Build as NHWC whatever the user's keras.json says; numbering of layers starts afresh."""
+    """Build as NHWC whatever the user's keras.json says."""
     keras = import_keras()
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_last")

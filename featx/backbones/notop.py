@@ -135,3 +135,20 @@ NOTOP: dict[str, NotopFiles] = {
     "mobilenet_v3_large": _mobilenet_v3("large"),
 }
 """All files by catalog name."""
+
+# ImageNet files of EfficientNet with the classifier.
+_EFFICIENTNET_TOP_MD5 = {
+    "efficientnet_b0": "902e53a9f72be733fc0bcb005b3ebbac",
+    "efficientnet_b1": "1d254153d4ab51201f1646940f018540",
+    "efficientnet_b2": "b15cce36ff4dcbd00b6dd88e7857a6ad",
+    "efficientnet_b3": "ffd1fdc53d0ce67064dc6a9c7960ede0",
+    "efficientnet_b4": "18c95ad55216b8f92d7e70b3a046e2fc",
+    "efficientnet_b5": "ace28f2a6363774853a83a0b21b9421a",
+    "efficientnet_b6": "165f6e37dce68623721b423839de8be5",
+    "efficientnet_b7": "8c03f828fec3ef71311cd463b6759d99",
+}
+
+EFFICIENTNET_MD5 = {
+    name: (top, NOTOP[name][(), 0].checksum) for name, top in _EFFICIENTNET_TOP_MD5.items()
+}
+"""MD5 of both ImageNet files of each EfficientNet."""

@@ -12,7 +12,7 @@ from types import ModuleType
 
 _NOTICE = re.compile(
     rb"WARNING: All log messages before absl"
-    rb"|[IWE]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard|cuda_\w+)\.cc"
+    rb"|[IWE]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard|cuda_\w+|gpu_device)\.cc"
     rb"|To enable the following instructions"
     rb"|\s*$"
 )
@@ -30,6 +30,8 @@ def import_keras() -> ModuleType:
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
     with _without_notices():
         import keras
+
+        keras.ops.zeros(())  # the first operation looks for devices, and tells
     return keras
 
 

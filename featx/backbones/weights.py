@@ -5,14 +5,16 @@ Nothing heavy is imported unless a file has to be downloaded.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
 import socket
+import sys
 from pathlib import Path
 
 from featx.backbones.catalog import BACKBONES
-from featx.backbones.notop import NotopFile
+from featx.backbones.notop import EFFICIENTNET_MD5, NotopFile
 from featx.backbones.parse import bound_params
 from featx.errors import WeightsError
 from featx.records import BackboneSpec, WeightsRecord
@@ -57,7 +59,7 @@ def resolve_weights(spec: BackboneSpec) -> WeightsRecord:
         return WeightsRecord("random", f"random-{RANDOM_SEED}")
     if spec.weights == "imagenet":
         path = _imagenet_path(spec)
-        return WeightsRecord("imagenet", file_sha256(path), str(path))
+        return WeightsRecord("imagenet", _file_digest(path, "sha256"), str(path))
     if spec.weights == "auto":
         try:
             path = _imagenet_path(spec)
@@ -69,17 +71,8 @@ def resolve_weights(spec: BackboneSpec) -> WeightsRecord:
                 error,
             )
             return WeightsRecord("random", f"random-{RANDOM_SEED}")
-        return WeightsRecord("imagenet", file_sha256(path), str(path))
+        return WeightsRecord("imagenet", _file_digest(path, "sha256"), str(path))
     return _file_record(spec)
-
-
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hex."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(f"Cannot read the weights file {path}: {error.strerror}.") from error
 
 
 def imagenet_file(spec: BackboneSpec) -> NotopFile:
@@ -129,9 +122,10 @@ def _download(file: NotopFile, spec: BackboneSpec) -> Path:
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)
     try:
-        found = keras.utils.get_file(
-            file.name, file.url, cache_subdir="models", file_hash=file.checksum or None
-        )
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints its progress
+            found = keras.utils.get_file(
+                file.name, file.url, cache_subdir="models", file_hash=file.checksum or None
+            )
     except Exception as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise WeightsError(
@@ -154,8 +148,26 @@ def _file_record(spec: BackboneSpec) -> WeightsRecord:
             ".weights.h5, .h5 or .keras."
         )
     path = path.resolve()
-    digest = file_sha256(path)
-    return WeightsRecord("file", digest, str(path))
+    kind = "imagenet" if _is_imagenet(path, spec) else "file"
+    return WeightsRecord(kind, _file_digest(path, "sha256"), str(path))
+
+
+def _is_imagenet(path: Path, spec: BackboneSpec) -> bool:
+    """Tell whether `path` is Keras's own ImageNet file of an EfficientNet, by its bytes.
+
+    Keras changes the preprocessing of EfficientNet with these weights, so that the same file must
+    mean the same wherever it lies.
+    """
+    known = EFFICIENTNET_MD5.get(spec.name, ())
+    return bool(known) and _file_digest(path, "md5") in known
+
+
+def _file_digest(path: Path, algorithm: str) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, algorithm).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"Cannot read the weights file {path}: {error.strerror}.") from error
 
 
 def _missing(text: str, path: Path) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones import build_graph, tap_shapes
+from featx.backbones import build_graph, graph_shapes
 from featx.backbones.quiet import import_keras
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size, is_installed, keras_backend
@@ -67,7 +67,7 @@ class JaxEngine:
             return [np.array(output) for output in outputs]
 
         return Runner(
-            tap_shapes(spec, taps),
+            graph_shapes(graph, taps),
             (height, width),
             batch_size,
             3,

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones import build_graph
+from featx.backbones import build_graph, graph_shapes
 from featx.backbones.quiet import import_keras
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size, is_installed, keras_backend
@@ -105,8 +105,6 @@ def _convert(
     import openvino
     import tensorflow as tf
 
-    from featx.backbones import tap_shapes
-
     graph = build_graph(spec, weights, taps)
     names = [tap.name for tap in taps]
     shape = (batch_size, spec.image.height, spec.image.width, 3)
@@ -117,5 +115,4 @@ def _convert(
         return [features[name] for name in names]
 
     model = openvino.convert_model(infer.get_concrete_function())
-    shapes = tap_shapes(spec, taps)
-    return model, shapes
+    return model, graph_shapes(graph, taps)

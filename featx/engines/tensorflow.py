@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones import build_graph, tap_shapes
+from featx.backbones import build_graph, graph_shapes
 from featx.backbones.quiet import import_keras
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size, has_gpu, is_installed, keras_backend
@@ -68,7 +68,7 @@ class TensorFlowEngine:
             return [output.numpy() for output in outputs]
 
         return Runner(
-            tap_shapes(spec, taps),
+            graph_shapes(graph, taps),
             (height, width),
             batch_size,
             3 if gpu else 1,
