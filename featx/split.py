@@ -226,7 +226,7 @@ def _class_numbers(y: np.ndarray) -> np.ndarray:
 
 
 def _units(n: int, digests: Sequence[str], groups: Sequence[str]) -> np.ndarray:
-    """Number the units: connected components of "same digest or same group"."""
+    """Return a unit number a row: connected components of "same digest or same group"."""
     parent = list(range(n))
 
     def root(i: int) -> int:

@@ -8,6 +8,7 @@ archive, or `FREE_GROWTH` bytes, and must fit on the disk.
 
 from __future__ import annotations
 
+import errno
 import lzma
 import os
 import stat
@@ -49,6 +50,8 @@ _BROKEN = (
     zlib.error,
     lzma.LZMAError,
 )
+# Troubles of the disk, not of the archive.
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO, errno.EMFILE)
 
 
 def list_images(data: str, workdir: WorkDir) -> Listing:
@@ -102,6 +105,8 @@ def unpack(path: str, target: Path, workdir: WorkDir) -> None:
             if done % 500 == 0:
                 workdir.progress("unpack", done, 0)
     except _BROKEN as error:
+        if isinstance(error, OSError) and error.errno in _DISK:
+            raise
         raise ArchiveError(f"{path!r} cannot be unpacked: {_why(error)}.") from error
 
 

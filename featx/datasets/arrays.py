@@ -1,9 +1,9 @@
 """`.npz` files of arrays: x_train, y_train, x_test, y_test; x, y; images, labels; and the like.
 
 A split is a prefix or suffix of both names (``x_train``, ``train_images``); without one the
-pictures have no split. Pictures are (n, height, width), with 1, 3 or 4 channels first or last; whole numbers
-0..255, 16-bit numbers 0..65535, or floats 0..1 or 0..255. Labels are n whole numbers or texts. An
-array ``classes`` of texts names the classes that whole numbers stand for.
+pictures have no split. Pictures are (n, height, width), with 1, 3 or 4 channels first or last;
+whole numbers 0..255, 16-bit numbers 0..65535, or floats 0..1 or 0..255. Labels are n whole numbers
+or texts. An array ``classes`` of texts names the classes that whole numbers stand for.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import os
 import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +107,8 @@ def list_images(data: str, workdir: WorkDir) -> Listing:
     edition = find_edition(folder)
     if edition is None:
         raise DatasetError(f"{folder!r} does not hold the files of {data}: unpack it again.")
-    files = [
-        edition.names_file,
-        *edition.names.values(),
-        *sum(map(list, edition.files.values()), []),
-    ]
-    present = sorted({name for name in files if os.path.isfile(os.path.join(folder, name))})
+    files = {edition.names_file, *edition.names.values(), *chain(*edition.files.values())}
+    present = sorted(name for name in files if os.path.isfile(os.path.join(folder, name)))
     digests = "".join(digest_path(os.path.join(folder, name), workdir) for name in present)
     key = f"{edition.name}-v1-{hashlib.sha256(digests.encode()).hexdigest()[:20]}"
     return list_pictures(workdir, key, lambda: read_pictures(folder, edition))
@@ -258,8 +255,8 @@ class _Array:
         _, self.shape, _, self.by_column, self.content = state
 
     def array(self) -> np.ndarray:
-        order = "F" if self.by_column else "C"
-        return np.frombuffer(self.content, np.uint8).reshape(self.shape, order=order)
+        flat = np.frombuffer(self.content, np.uint8)
+        return flat.reshape(self.shape, order="F" if self.by_column else "C")
 
 
 def _reconstruct(*_: Any) -> _Array:
@@ -269,15 +266,19 @@ def _reconstruct(*_: Any) -> _Array:
 class _CifarUnpickler(pickle.Unpickler):
     """Knows the three names in CIFAR's files, and refuses all others."""
 
-    KNOWN = {("multiarray", "_reconstruct"): _reconstruct, ("numpy", "ndarray"): _Array}
-
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("numpy", "dtype"):
-            return _Dtype
-        known = self.KNOWN.get((module.rpartition(".")[2], name))
-        if known is None:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR file does")
-        return known
+        full = f"{module}.{name}"
+        if full not in _STAND_INS:
+            raise pickle.UnpicklingError(f"it asks for {full}, which no CIFAR file does")
+        return _STAND_INS[full]
+
+
+_STAND_INS: Mapping[str, Any] = {
+    "numpy.core.multiarray._reconstruct": _reconstruct,
+    "numpy._core.multiarray._reconstruct": _reconstruct,
+    "numpy.ndarray": _Array,
+    "numpy.dtype": _Dtype,
+}
 
 
 KIND = DatasetKind(
