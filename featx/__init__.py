@@ -6,16 +6,18 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_PUBLIC = {
-    "extract": "featx.extract",
-    "load_features": "featx.store",
-}
-__all__ = ["__version__", "extract", "load_features"]
+# Imported at once, and light, so that `featx.extract` is the function and not the module.
+from featx.extract import extract
+
+_LATER = {"load_features": "featx.store", "heads": "", "FeatureSet": "featx.records"}
+__all__ = ["FeatureSet", "__version__", "extract", "heads", "load_features"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        import importlib
+    if name not in _LATER:
+        raise AttributeError(f"module 'featx' has no attribute {name!r}")
+    import importlib
 
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
-    raise AttributeError(f"module 'featx' has no attribute {name!r}")
+    if not _LATER[name]:
+        return importlib.import_module(f"featx.{name}")
+    return getattr(importlib.import_module(_LATER[name]), name)

@@ -63,14 +63,16 @@ class PassOutcome:
     ----------
     bad : dict of str to str
         Digest to reason, for images that could not be decoded.
-    seconds : dict of str to float
-        "decode" is summed over threads; "forward" and "write" over backbones.
+    decode_seconds : float
+        Summed over threads.
+    forward_seconds, write_seconds : list of float
+        A job: time that its thread spent in the engine, and in the sink.
     """
 
     bad: dict[str, str] = field(default_factory=dict)
-    seconds: dict[str, float] = field(
-        default_factory=lambda: {"decode": 0.0, "forward": 0.0, "write": 0.0}
-    )
+    decode_seconds: float = 0.0
+    forward_seconds: list[float] = field(default_factory=list)
+    write_seconds: list[float] = field(default_factory=list)
 
 
 def run_jobs(
@@ -113,7 +115,7 @@ def run_jobs(
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
         for digest, images, spent in _decoded(pool, window, lanes, paths):
-            outcome.seconds["decode"] += spent
+            outcome.decode_seconds += spent
             if isinstance(images, ImageError):
                 if strict:
                     raise ImageError(images.reason, paths[digest])
@@ -131,8 +133,8 @@ def run_jobs(
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
         for lane in lanes:
-            outcome.seconds["forward"] += lane.forward_seconds
-            outcome.seconds["write"] += lane.write_seconds
+            outcome.forward_seconds.append(lane.forward_seconds)
+            outcome.write_seconds.append(lane.write_seconds)
     return outcome
 
 

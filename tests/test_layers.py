@@ -15,8 +15,19 @@ LAYERS = [
     {"specstring", "registry"},
     {"records"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
-    {"extract", "selection", "evaluate", "baseline", "finetune", "zeroshot", "deploy"},
-    {"compare", "report"},
+    {
+        "progress",
+        "pipeline",
+        "extract",
+        "extraction",
+        "selection",
+        "evaluate",
+        "baseline",
+        "finetune",
+        "zeroshot",
+        "deploy",
+    },
+    {"compare", "report", "classify"},
     {"cli"},
 ]
 # Inside a layer, who may still lean on whom (one way only).
@@ -24,6 +35,9 @@ SAME_LAYER = {
     "registry": {"errors"},
     "specstring": {"registry"},
     "engines": {"backbones"},
+    "extraction": {"pipeline", "progress"},
+    "extract": {"extraction", "progress"},
+    "classify": {"compare"},
     "evaluate": {"selection"},
     "report": {"compare"},
 }

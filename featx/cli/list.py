@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from featx.cli import options
-
 
 @click.group(name="list")
 def list_command() -> None:

@@ -140,7 +140,9 @@ def echo_json(document: Any) -> None:
     click.echo(json.dumps(document, indent=1, allow_nan=False))
 
 
-def _image_size(_: click.Context, __: click.Parameter, value: str | None) -> tuple[int, int] | None:
+def _image_size(
+    context: click.Context, parameter: click.Parameter, value: str | None
+) -> tuple[int, int] | None:
     if value is None:
         return None
     height, _, width = value.lower().partition("x")

@@ -6,12 +6,14 @@ docs/cache-format.md.
 
 from __future__ import annotations
 
+from featx.store.about import ViewInfo, about_view
 from featx.store.claim import Claim
+from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.features import LazyFeatures, load_features
-from featx.store.folders import dataset_dir
-from featx.store.part import TapShape
+from featx.store.folders import dataset_dir, entry_name
 from featx.store.plan import EntryState, RowPlan, plan_rows
+from featx.store.tap import TapShape
 from featx.store.writer import PartWriter
 
 __all__ = [
@@ -22,7 +24,11 @@ __all__ = [
     "PartWriter",
     "RowPlan",
     "TapShape",
+    "ViewInfo",
+    "about_view",
     "dataset_dir",
+    "derive_rows",
+    "entry_name",
     "load_features",
     "plan_rows",
 ]

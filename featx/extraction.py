@@ -1,0 +1,438 @@
+"""An extraction step by step: add backbones, compute what the cache lacks, publish, report."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import math
+import os
+import platform
+import shutil
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx import __version__
+from featx.backbones import parse_backbone, resolve_weights, tap_shapes
+from featx.datasets.decode import read_image
+from featx.engines import ENGINES, Runner, choose_engine
+from featx.errors import CacheWriteError, DatasetError, ImageError, SpecError
+from featx.pipeline import Job, run_jobs
+from featx.progress import Bars
+from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec, WeightsRecord, to_json
+from featx.store import (
+    CacheEntry,
+    EntryState,
+    RowPlan,
+    ViewInfo,
+    about_view,
+    dataset_dir,
+    derive_rows,
+    entry_name,
+    plan_rows,
+)
+
+log = logging.getLogger("featx")
+
+SPARE_BYTES = 64 << 20
+"""What an extraction leaves free on the disk."""
+
+
+@dataclass(frozen=True)
+class ExtractReport:
+    """What an extraction did, or with `dry_run` would do.
+
+    Attributes
+    ----------
+    dataset : str
+        Name of the data set.
+    images : int
+        Images found: extracted + reused + duplicates + set aside.
+    extracted, reused, duplicates : int
+        Images that a forward pass was made for, that were in the cache already, and whose bytes
+        equal those of an image before them.
+    quarantined : tuple of (path, reason)
+        Images set aside.
+    caches : tuple of mapping
+        "backbone", "digest", "path" and "taps" an entry.
+    seconds : mapping
+        "total" on the clock; "decode" summed over threads, "forward" and "write" over backbones.
+    engine, precision : str
+        What ran the graphs; "" where nothing had to run.
+    needs : mapping
+        For a plan: "rows" to compute and "bytes" on disk.
+    """
+
+    dataset: str
+    images: int
+    extracted: int
+    reused: int
+    duplicates: int
+    quarantined: tuple[tuple[str, str], ...]
+    caches: tuple[Mapping[str, Any], ...]
+    seconds: Mapping[str, float]
+    engine: str
+    precision: str
+    needs: Mapping[str, int] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the document of `featx extract --json`."""
+        document: dict[str, Any] = to_json(self)
+        document["quarantined"] = [{"path": p, "reason": r} for p, r in self.quarantined]
+        total = self.seconds["total"]
+        document["images_per_second"] = self.extracted / total if total else 0.0
+        if not self.needs:
+            del document["needs"]
+        return document
+
+    def summary(self) -> str:
+        """Return a few readable lines."""
+        counts = [f"{self.images} images"]
+        verb = "to extract" if self.needs else "extracted"
+        counts += [f"{self.extracted} {verb}", f"{self.reused} reused"]
+        if self.duplicates:
+            counts.append(f"{self.duplicates} duplicates")
+        if self.quarantined:
+            counts.append(f"{len(self.quarantined)} set aside")
+        lines = [f"{self.dataset}: {', '.join(counts)}"]
+        if self.needs:
+            size = self.needs["bytes"] / 1e6
+            lines.append(f"plan: {self.needs['rows']} rows to compute, {size:.1f} MB to write")
+        elif self.extracted:
+            total = self.seconds["total"]
+            lines.append(
+                f"{total:.1f} s, {self.extracted / total:.0f} images/s "
+                f"({self.engine}, {self.precision})"
+            )
+        else:
+            lines.append(f"nothing to compute ({self.seconds['total']:.1f} s)")
+        for cache in self.caches:
+            taps = ", ".join(f"{t} {v['shape'][1]}" for t, v in cache["taps"].items())
+            lines.append(f"  {cache['backbone']}: {taps or 'new'} -> {cache['path']}")
+        return "\n".join(lines)
+
+
+@dataclass
+class Target:
+    """One backbone of an extraction, and its entry in the cache (None: not there yet)."""
+
+    spec: BackboneSpec
+    weights: WeightsRecord
+    key: ExtractionKey
+    path: Path
+    entry: CacheEntry | None
+    plan: RowPlan
+    before: ViewInfo | None
+    seconds: float = 0.0
+
+    @property
+    def label(self) -> str:
+        """The backbone's spec text; random weights are named as such everywhere."""
+        return self.spec.text + (" (random weights)" if self.weights.kind == "random" else "")
+
+    @property
+    def cache(self) -> CacheEntry:
+        """The entry, which is there unless this is only a plan."""
+        assert self.entry is not None
+        return self.entry
+
+    def about(self) -> dict[str, Any]:
+        """Return the entry as `extract --json` shows it."""
+        view = about_view(self.path)
+        taps = view.taps.items() if view else ()
+        return {
+            "backbone": self.label,
+            "digest": self.key.digest(),
+            "path": str(self.path),
+            "taps": {
+                tap: {"shape": [view.rows if view else 0, math.prod(shape)], "dtype": dtype}
+                for tap, (shape, dtype) in taps
+            },
+        }
+
+
+@dataclass
+class Extraction:
+    """One call of `featx.extract`.
+
+    Attributes
+    ----------
+    index : DatasetIndex
+    source : str
+        What the data set was asked for as; remembered in the cache.
+    taps : tuple of TapSpec
+        Wanted of every backbone.
+    cache_dir : Path
+    engine, precision, stored : str
+        As asked for.
+    bars : Bars
+    """
+
+    index: DatasetIndex
+    source: str
+    taps: tuple[TapSpec, ...]
+    cache_dir: Path
+    engine: str
+    precision: str
+    stored: str
+    bars: Bars
+    targets: list[Target] = field(default_factory=list)
+    bad: dict[str, str] = field(default_factory=dict)
+    seconds: dict[str, float] = field(
+        default_factory=lambda: {"decode": 0.0, "forward": 0.0, "write": 0.0}
+    )
+
+    def __post_init__(self) -> None:
+        self._paths: dict[str, str] = {}
+        for sample in self.index.samples:
+            self._paths.setdefault(sample.digest, os.path.join(self.index.root, sample.relpath))
+        self._folder = dataset_dir(self.cache_dir, self.index.name, self.index.root)
+        self._forwarded: set[str] = set()
+        self._engine_used = ""
+
+    def add(self, spec: BackboneSpec, *, create: bool) -> None:
+        """Add a backbone: find its weights and its entry, and plan."""
+        weights = resolve_weights(spec)
+        key = ExtractionKey(
+            backbone=spec.name,
+            params=spec.params,
+            weights=weights.digest,
+            preprocess=spec.preprocess,
+            image=spec.image,
+            precision=self.precision,
+            stored=self.stored,
+        )
+        if any(t.key == key for t in self.targets):
+            raise SpecError(f"The backbone {spec.text} with the same weights is asked for twice.")
+        path = self._folder / entry_name(key)
+        entry = None
+        if create or path.is_dir():
+            entry = CacheEntry.open(self.cache_dir, self._folder, key, create=create)
+        self.targets.append(
+            Target(spec, weights, key, path, entry, self._plan(entry), about_view(path))
+        )
+
+    def _plan(self, entry: CacheEntry | None) -> RowPlan:
+        """Plan rows; images that must be extracted give every tap that the entry has."""
+        state = entry.state() if entry else EntryState()
+        wanted = [t.name for t in self.taps]
+        plan = plan_rows(state, self._paths, wanted)
+        taps = dict.fromkeys([*wanted, *state.rows])
+        extract = {
+            digest: tuple(t for t in taps if digest not in state.rows.get(t, {}))
+            for digest in plan.extract
+        }
+        return dataclasses.replace(plan, extract=extract)
+
+    def compute(self, strict: bool) -> None:
+        """Compute the rows that are missing; what was computed is kept whatever happens."""
+        with ExitStack() as stack:
+            # In one order everywhere, so that two runs never wait for each other.
+            for target in sorted(self.targets, key=lambda t: t.path):
+                if not (target.plan.extract or target.plan.derive):
+                    continue
+                stack.enter_context(target.cache.claim(wait=True, notify=log.warning))
+                target.plan = self._plan(target.entry)  # others may have done some of it meanwhile
+                derive_rows(target.cache, target.plan.derive)
+            self._set_bad_aside(strict)
+            todo = [t for t in self.targets if t.plan.extract]
+            if todo:
+                self._forward(todo, strict)
+
+    def _set_bad_aside(self, strict: bool) -> None:
+        """Take the images that were bad last time, and still are, out of the plans.
+
+        Engines take seconds to load; a run with nothing but an old bad image to do needs none.
+        """
+        for target in self.targets:
+            before = {path for path, _ in target.before.quarantined} if target.before else set()
+            for sample in self.index.samples if before else ():
+                if sample.relpath in before and sample.digest in target.plan.extract:
+                    try:
+                        read_image(self._paths[sample.digest], target.spec.image)
+                    except ImageError as error:
+                        if strict:
+                            raise
+                        self.bad[sample.digest] = error.reason
+            good = {d: taps for d, taps in target.plan.extract.items() if d not in self.bad}
+            target.plan = dataclasses.replace(target.plan, extract=good)
+
+    def _forward(self, todo: Sequence[Target], strict: bool) -> None:
+        name, reason = choose_engine(self.engine)
+        log.info("engine %s: %s", name, reason)
+        self._engine_used = name
+        runners: dict[Path, Runner] = {}
+        for target in todo:
+            taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
+            self.bars(f"load {target.spec.text}", 0, 0)
+            runners[target.path] = ENGINES.get(name).load(
+                target.spec, target.weights, taps, self.precision
+            )
+        self._require_space({t.path: runners[t.path].taps for t in todo})
+
+        paths = {d: p for d, p in self._paths.items() if any(d in t.plan.extract for t in todo)}
+        total = sum(len(t.plan.extract) for t in todo)
+        started = time.perf_counter()
+        with ExitStack() as stack:
+            jobs = [
+                Job(
+                    t.spec.image,
+                    runners[t.path],
+                    set(t.plan.extract),
+                    self._sink(t, runners[t.path], stack),
+                )
+                for t in todo
+            ]
+            outcome = run_jobs(
+                jobs, paths, strict=strict, on_rows=lambda n: self.bars.add("extract", n, total)
+            )
+        elapsed = time.perf_counter() - started
+        self.bad.update(outcome.bad)
+        self._forwarded |= paths.keys() - outcome.bad.keys()
+        self.seconds["decode"] += outcome.decode_seconds
+        self.seconds["forward"] += sum(outcome.forward_seconds)
+        self.seconds["write"] += sum(outcome.write_seconds)
+        # The clock's time is shared out by what each backbone kept the machine busy with.
+        busy = [f + w for f, w in zip(outcome.forward_seconds, outcome.write_seconds, strict=True)]
+        for target, part in zip(todo, busy, strict=True):
+            target.seconds = elapsed * part / (sum(busy) or 1.0)
+
+    def _sink(
+        self, target: Target, runner: Runner, stack: ExitStack
+    ) -> Callable[[Sequence[str], Mapping[str, np.ndarray]], None]:
+        """Return what writes a batch: each row with the taps that it lacks."""
+        wanted = target.plan.extract
+        writers = {
+            taps: stack.enter_context(
+                target.cache.writer(
+                    {tap: runner.taps[tap] for tap in taps}, provenance=self._provenance(target)
+                )
+            )
+            for taps in dict.fromkeys(wanted.values())
+        }
+
+        def write(digests: Sequence[str], rows: Mapping[str, np.ndarray]) -> None:
+            for taps, writer in writers.items():
+                mine = [i for i, digest in enumerate(digests) if wanted[digest] == taps]
+                if len(mine) == len(digests):
+                    writer.append(digests, {tap: rows[tap] for tap in taps})
+                elif mine:
+                    writer.append([digests[i] for i in mine], {t: rows[t][mine] for t in taps})
+
+        return write
+
+    def publish(self) -> None:
+        """Make the view of every entry; readers of an earlier one keep it."""
+        left_out = [
+            (s.relpath, self.bad[s.digest]) for s in self.index.samples if s.digest in self.bad
+        ]
+        if len(left_out) == len(self.index.samples):
+            path, reason = left_out[0]
+            raise DatasetError(
+                f"None of the {len(left_out)} images of {self.index.name} can be used. "
+                f"The first, {path!r}: {reason}."
+            )
+        for target in self.targets:
+            target.cache.publish_view(
+                self.index, quarantined=left_out, provenance=self._provenance(target)
+            )
+
+    def report(self, total_seconds: float) -> ExtractReport:
+        """Return what was done, or where nothing was published, what would be."""
+        counts = Counter(s.digest for s in self.index.samples)
+        quarantined = [
+            (s.relpath, self.bad[s.digest]) for s in self.index.samples if s.digest in self.bad
+        ]
+        quarantined += self.index.unreadable
+        good = [d for d in counts if d not in self.bad]
+        extracted = len(self._forwarded & set(good))
+        return ExtractReport(
+            dataset=self.index.name,
+            images=len(self.index.samples) + len(self.index.unreadable),
+            extracted=extracted,
+            reused=len(good) - extracted,
+            duplicates=sum(counts[d] - 1 for d in good),
+            quarantined=tuple(quarantined),
+            caches=tuple(t.about() for t in self.targets),
+            seconds={"total": total_seconds, **self.seconds},
+            engine=self._engine_used,
+            precision=self.precision,
+        )
+
+    def plan_report(self, total_seconds: float) -> ExtractReport:
+        """Return what `compute` would do; nothing is loaded but the shapes of the taps."""
+        wanted = {digest for t in self.targets for digest in t.plan.extract}
+        needs = {"rows": 0, "bytes": 0}
+        for target in self.targets:
+            taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
+            shapes = tap_shapes(target.spec, taps) if taps else {}
+            needs["rows"] += len(target.plan.extract)
+            needs["bytes"] += self._bytes(target, shapes)
+        self._forwarded = wanted
+        report = self.report(total_seconds)
+        return dataclasses.replace(report, needs=needs)
+
+    def _bytes(self, target: Target, shapes: Mapping[str, tuple[int, ...]]) -> int:
+        values = sum(math.prod(shapes[t]) for taps in target.plan.extract.values() for t in taps)
+        return values * np.dtype(self.stored).itemsize
+
+    def _require_space(self, shapes: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
+        need = sum(self._bytes(t, shapes[t.path]) for t in self.targets if t.path in shapes)
+        free = shutil.disk_usage(self._folder).free
+        if need + SPARE_BYTES > free:
+            raise CacheWriteError(
+                f"The features need {need / 1e9:.2f} GB and {self._folder} has {free / 1e9:.2f} GB "
+                "free. Free some space, choose another --cache-dir, or take fewer taps "
+                "(avg is far smaller than flatten)."
+            )
+
+    def _provenance(self, target: Target) -> dict[str, Any]:
+        before = target.before.provenance if target.before else {}
+        return {
+            "source": self.source,
+            "backbone": target.label,
+            "weights": os.path.abspath(target.weights.path) if target.weights.path else "",
+            "weights_kind": target.weights.kind,
+            "engine": self._engine_used or before.get("engine", ""),
+            "featx": __version__,
+            "python": platform.python_version(),
+            "extract_seconds": before.get("extract_seconds", 0.0) + target.seconds,
+        }
+
+
+def source_text(data: str | os.PathLike[str]) -> str:
+    """Return how the cache remembers where a data set came from: an absolute path, or a name."""
+    text = os.fspath(data)
+    return os.path.abspath(text) if os.path.exists(text) else text
+
+
+def pair_backbones(
+    names: Sequence[str],
+    weights: Sequence[str],
+    image_size: int | tuple[int, int] | None,
+    default: str,
+) -> list[BackboneSpec]:
+    """Give each backbone its weights: one for all, or one for each in their order.
+
+    Raises
+    ------
+    SpecError
+        A wrong name or parameter, or another number of weights.
+    """
+    names = list(dict.fromkeys(names))
+    sources = list(weights) or [default]
+    if len(sources) == 1:
+        sources *= len(names)
+    if len(sources) != len(names):
+        raise SpecError(
+            f"{len(names)} backbones but {len(sources)} weights. Give one for all, or one for "
+            "each in the order of the backbones."
+        )
+    pairs = zip(names, sources, strict=True)
+    return [parse_backbone(n, weights=w, image_size=image_size) for n, w in pairs]
