@@ -11,7 +11,7 @@ from typing import Any
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import ExtractionKey
 from featx.store.folders import VIEW
-from featx.store.sealed import SealedFile
+from featx.store.view import View
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,16 @@ def about_view(folder: str | os.PathLike[str]) -> ViewInfo | None:
     """Return what the view in the entry `folder` says; None where there is no sound view."""
     path = Path(folder)
     try:
-        with SealedFile(path / VIEW) as view:
-            header = view.header
-            with view.hdf5() as file:
-                paths = [p.decode("utf-8", "surrogateescape") for p in file["quarantined/paths"][:]]
-                reasons = [r.decode() for r in file["quarantined/reasons"][:]]
+        with View(path / VIEW) as view:
+            return ViewInfo(
+                path=path,
+                dataset=view.header["dataset"],
+                key=view.key,
+                rows=view.header["rows"],
+                taps={tap: (shape.shape, shape.dtype) for tap, shape in view.taps.items()},
+                targets=view.targets,
+                quarantined=view.quarantined,
+                provenance=view.header["provenance"],
+            )
     except (CacheMissError, CacheCorruptError):
         return None
-    return ViewInfo(
-        path=path,
-        dataset=header["dataset"],
-        key=ExtractionKey.from_json(header["key"]),
-        rows=header["rows"],
-        taps={t: (tuple(v["shape"]), v["dtype"]) for t, v in header["taps"].items()},
-        targets=tuple(header["targets"]),
-        quarantined=tuple(zip(paths, reasons, strict=True)),
-        provenance=header["provenance"],
-    )

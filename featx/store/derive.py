@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.records import TapSpec
-from featx.store.features import LazyFeatures
+from featx.store.features import LazyFeatures, PartPool
 from featx.store.plan import flatten_of
 
 if TYPE_CHECKING:
@@ -58,12 +58,11 @@ def derive_rows(
         shape = state.shapes[base]
         where = state.rows[base]
         places = np.array([where[d] for d in digests], np.int32)
-        with entry.open_parts(state.parts) as parts:
-            source = LazyFeatures(parts, base, shape, places)
-            channels = shape.shape[-1]
-            with entry.writer({tap: (channels,)}, **writer_options) as writer:
-                for rows, block in source.row_blocks(_BLOCK_BYTES):
-                    pooled = pool(block.reshape(-1, *shape.shape), TapSpec.parse(tap).pooling)
-                    writer.append(digests[rows], {tap: pooled})
+        parts = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
+        source = LazyFeatures(parts, base, shape, places)
+        with entry.writer({tap: shape.shape[-1:]}, **writer_options) as writer:
+            for rows, block in source.row_blocks(_BLOCK_BYTES):
+                pooled = pool(block.reshape(-1, *shape.shape), TapSpec.parse(tap).pooling)
+                writer.append(digests[rows], {tap: pooled})
         count += len(digests)
     return count

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,10 @@ from featx.store.atomic import make_folder, require_writable, sweep, write_file
 from featx.store.claim import Claim
 from featx.store.derive import derive_rows
 from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry
-from featx.store.part import Part, TapShape
+from featx.store.part import Part
 from featx.store.plan import EntryState
-from featx.store.view import publish_view
+from featx.store.publish import publish_view
+from featx.store.tap import TapShape
 from featx.store.writer import PART_BYTES, PART_SECONDS, PartWriter
 
 
@@ -149,12 +149,6 @@ class CacheEntry:
             for tap in taps:
                 rows[tap].update(where)
         return EntryState(tuple(names), tuple(seals), tuple(heights), shapes, rows)
-
-    @contextmanager
-    def open_parts(self, names: Sequence[str]) -> Iterator[list[Part]]:
-        """Give the parts called `names`, open."""
-        with ExitStack() as stack:
-            yield [stack.enter_context(Part(self.parts_dir / name)) for name in names]
 
     def derive(self, wanted: Mapping[str, tuple[str, ...]], **writer_options: Any) -> int:
         """Compute and publish the rows of `RowPlan.derive`; see `derive_rows`."""

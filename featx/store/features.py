@@ -3,21 +3,66 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featx.errors import CacheCorruptError, CacheMissError, SpecError
-from featx.records import ExtractionKey, FeatureSet
-from featx.registry import near_misses
+from featx.errors import CacheCorruptError, CacheMissError
+from featx.records import FeatureSet
 from featx.store.folders import VIEW
-from featx.store.part import Part, TapShape
-from featx.store.sealed import SealedFile
-from featx.store.view import runs
+from featx.store.part import Part
+from featx.store.tap import StoredTap, TapShape
+from featx.store.view import View, runs
 
 BLOCK_BYTES = 64 << 20
+_OPEN_PARTS = 200  # below the usual limit of 1,024 open files, with room for other readers
+_SHORT_RUN = 8
+
+
+class PartPool:
+    """The parts that a view names, opened once and kept open, the latest used `_OPEN_PARTS`.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+    seals : sequence of str
+        What each must hold.
+    """
+
+    def __init__(self, paths: Sequence[Path], seals: Sequence[str]) -> None:
+        self.paths, self.seals = list(paths), list(seals)
+        self._open: OrderedDict[int, Part] = OrderedDict()
+
+    def __getitem__(self, number: int) -> Part:
+        if number not in self._open:
+            self._open[number] = open_part(self.paths[number], self.seals[number])
+            if len(self._open) > _OPEN_PARTS:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(number)
+        return self._open[number]
+
+
+def open_part(path: Path, seal: str) -> Part:
+    """Open the part at `path`, which must be the one with that seal.
+
+    Raises
+    ------
+    CacheCorruptError
+        It is missing, damaged or another.
+    """
+    try:
+        part = Part(path)
+    except CacheMissError:
+        raise CacheCorruptError(
+            f"{path} is missing. Run featx cache repair, then featx extract.", str(path)
+        ) from None
+    if part.seal != seal:
+        part.close()
+        raise part.corrupt("is not the part that the view was made of")
+    return part
 
 
 class LazyFeatures:
@@ -35,11 +80,20 @@ class LazyFeatures:
 
     ndim = 2
 
-    def __init__(self, parts: list[Part], tap: str, shape: TapShape, places: np.ndarray) -> None:
-        self._parts, self._tap, self._places = parts, tap, places
-        self._stored = np.dtype(shape.dtype).newbyteorder("<")
+    def __init__(self, pool: PartPool, tap: str, shape: TapShape, places: np.ndarray) -> None:
+        self._pool, self._tap, self._tap_shape = pool, tap, shape
+        self._places = places
         self.shape = (len(places), shape.width)
         self.dtype = np.dtype(np.float32)
+        for number in np.unique(places[:, 0])[:_OPEN_PARTS].tolist():
+            pool[number]  # held open from now on: what is removed later stays readable
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        pool = (self._pool.paths, self._pool.seals)
+        return _reopen, (*pool, self._tap, self._tap_shape, self._places)
+
+    def __repr__(self) -> str:
+        return f"<LazyFeatures {self._tap!r} {self.shape[0]}×{self.shape[1]}>"
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -58,20 +112,33 @@ class LazyFeatures:
         IndexError
             An index outside 0 to n - 1.
         CacheCorruptError
+            Naming file, tap and rows.
         """
-        wanted = np.asarray(indices, np.int64)
+        wanted = np.asarray(indices)
+        if wanted.ndim != 1 or (wanted.size and wanted.dtype.kind not in "iu"):
+            raise IndexError(f"row numbers in one dimension are wanted, not {wanted!r:.80}")
         if wanted.size and (wanted.min() < 0 or wanted.max() >= len(self)):
             raise IndexError(f"rows {wanted.min()} to {wanted.max()} asked of {len(self)}")
-        out = np.empty((len(wanted), self.shape[1]), self._stored)
-        for i, (part, row) in enumerate(self._places[wanted].tolist()):
-            self._parts[part].read_into(self._tap, row, out[i : i + 1])
-        return out.astype(self.dtype, copy=False)
+        return self._gather(self._places[wanted.astype(np.int64)])
 
     def columns(self, start: int, stop: int) -> np.ndarray:
-        """Return the columns `start` to `stop` of all rows as (n, stop - start) float32."""
+        """Return the columns `start` to `stop` of all rows as (n, stop - start) float32.
+
+        Nothing else is read, up to the borders of checksum tiles (16 KiB).
+
+        Raises
+        ------
+        IndexError
+            They are not within 0 to width.
+        CacheCorruptError
+        """
         if not 0 <= start <= stop <= self.shape[1]:
             raise IndexError(f"columns {start} to {stop} asked of {self.shape[1]}")
-        return np.concatenate([block[:, start:stop] for _, block in self.row_blocks()])
+        out = np.empty((len(self), stop - start), self.dtype)
+        if out.size:
+            for first, count, part, row in runs(self._places):
+                self._stored(part).columns(row, start, out[first : first + count])
+        return out
 
     def row_blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, np.ndarray]]:
         """Give (rows, features) in blocks of about `block_bytes`, in order."""
@@ -80,11 +147,40 @@ class LazyFeatures:
             stop = min(start + step, len(self))
             yield slice(start, stop), self._range(start, stop)
 
+    def _stored(self, part: int) -> StoredTap:
+        return self._pool[part].tap(self._tap)
+
     def _range(self, start: int, stop: int) -> np.ndarray:
-        out = np.empty((stop - start, self.shape[1]), self._stored)
-        for first, count, part, row in runs(self._places[start:stop]):
-            self._parts[part].read_into(self._tap, row, out[first : first + count])
+        places = self._places[start:stop]
+        stretches = list(runs(places))
+        if len(stretches) * _SHORT_RUN > len(places):
+            return self._gather(places)
+        out = np.empty((stop - start, self.shape[1]), self._tap_shape.stored)
+        for first, count, part, row in stretches:
+            self._stored(part).read(row, out[first : first + count])
         return out.astype(self.dtype, copy=False)
+
+    def _gather(self, places: np.ndarray) -> np.ndarray:
+        out = np.empty((len(places), self.shape[1]), self._tap_shape.stored)
+        order = np.argsort(places[:, 0], kind="stable")
+        parts = places[order, 0]
+        borders = np.flatnonzero(np.diff(parts)) + 1
+        for group in np.split(order, borders) if len(order) else ():
+            stored = self._stored(int(places[group[0], 0]))
+            rows = places[group, 1].astype(np.int64)
+            if group[-1] - group[0] + 1 == len(group):
+                stored.gather(rows, out[group[0] : group[-1] + 1])
+            else:
+                found = np.empty((len(rows), self.shape[1]), out.dtype)
+                stored.gather(rows, found)
+                out[group] = found
+        return out.astype(self.dtype, copy=False)
+
+
+def _reopen(
+    paths: list[Path], seals: list[str], tap: str, shape: TapShape, places: np.ndarray
+) -> LazyFeatures:
+    return LazyFeatures(PartPool(paths, seals), tap, shape, places)
 
 
 def load_features(
@@ -106,71 +202,43 @@ def load_features(
     Raises
     ------
     CacheMissError
-        No such entry or tap; those there are named.
+        No such entry or tap (those there are named), or rows that were lost to damage.
     CacheCorruptError
-        What was read is not what was written.
+        What was read is not what was written; names file, tap and rows.
+    SpecError
+        There is no such label column.
     """
     file = Path(path)
     if file.is_dir():
         file = file / VIEW
-    with SealedFile(file) as view:
-        header = view.header
-        if header.get("kind") != "view":
-            raise CacheMissError(f"{file} is not a view but a {header.get('kind')}: open cache.h5.")
-        if tap not in header["taps"]:
-            there = ", ".join(header["taps"])
+    with View(file) as view:
+        if tap not in view.taps:
             raise CacheMissError(
-                f"{file.parent} has no tap {tap!r}, it has: {there}. "
+                f"{file.parent} has no tap {tap!r}, it has: {', '.join(view.taps)}. "
                 f"Run featx extract with --pooling {tap}."
             )
-        targets = header["targets"]
-        if target is not None and target not in targets:
-            near = near_misses(target, targets)
-            hint = f" Did you mean {near[0]!r}?" if near else f" It has: {', '.join(targets)}."
-            raise SpecError(f"{file.parent} has no label column {target!r}.{hint}")
-        column = targets.index(target) if target is not None else 0
-        labels = view.array("labels")
-        digests = tuple(d.decode() for d in view.array("digests").tolist())
-        splits = view.array("splits").astype("U5")
-        places = view.array(f"rows/{tap}")
-        with view.hdf5() as hdf5:
-            paths, groups = _texts(hdf5["paths"]), _texts(hdf5["groups"])
-            classes = hdf5["classes"] if len(targets) == 1 else hdf5["classes"][targets[column]]
-            names = _texts(classes)
-        parts = [
-            _open_part(file.parent / name, seal)
-            for name, seal in zip(header["parts"], header["seals"], strict=True)
-        ]
-    shape = TapShape(tuple(header["taps"][tap]["shape"]), header["taps"][tap]["dtype"])
-    features = LazyFeatures(parts, tap, shape, places)
-    return FeatureSet(
-        X=features if lazy else np.asarray(features),
-        y=labels if labels.ndim == 1 else np.ascontiguousarray(labels[:, column]),
-        classes=names,
-        paths=paths,
-        splits=splits,
-        key=ExtractionKey.from_json(header["key"]),
-        digests=digests,
-        groups=groups,
-        dataset=header["dataset"],
-        tap=tap,
-        target=targets[column],
-        provenance=header["provenance"],
-    )
-
-
-def _texts(dataset: Any) -> tuple[str, ...]:
-    return tuple(t.decode("utf-8", "surrogateescape") for t in dataset[:])
-
-
-def _open_part(path: Path, seal: str) -> Part:
-    try:
-        part = Part(path)
-    except CacheMissError:
-        raise CacheCorruptError(
-            f"{path} is missing. Run featx cache repair, then extract again.", str(path)
-        ) from None
-    if part.seal != seal:
-        part.close()
-        raise part.corrupt("is not the part that the view was made of")
-    return part
+        column = view.column(target)
+        places = view.places(tap)
+        lost = int((places[:, 0] < 0).sum())
+        if lost:
+            raise CacheMissError(
+                f"{lost} of {len(places)} rows of tap {tap!r} in {file.parent} were lost to damage."
+                " Run featx extract to compute them again."
+            )
+        pool = PartPool([file.parent / name for name in view.parts], view.seals)
+        features = LazyFeatures(pool, tap, view.taps[tap], places)
+        texts = view.texts()
+        return FeatureSet(
+            X=features if lazy else np.asarray(features),
+            y=np.ascontiguousarray(view.labels()[:, column]),
+            classes=texts[f"classes/{view.targets[column]}"],
+            paths=texts["paths"],
+            splits=view.splits(),
+            key=view.key,
+            digests=view.digests(),
+            groups=texts["groups"],
+            dataset=view.header["dataset"],
+            tap=tap,
+            target=view.targets[column],
+            provenance=view.header["provenance"],
+        )

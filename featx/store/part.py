@@ -11,40 +11,18 @@ import datetime
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from featx.errors import CacheCorruptError
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
 from featx.store.layout import Layout
-from featx.store.sealed import SealedFile, checksum, seal
+from featx.store.sealed import SealedFile, seal
+from featx.store.tap import StoredTap, TapShape, rows_in, tile_sums
 
 TILE_BYTES = 1 << 14
 DIGEST_BYTES = 64
-
-
-@dataclass(frozen=True)
-class TapShape:
-    """What a tap's rows are.
-
-    Attributes
-    ----------
-    shape : tuple of int
-        Of one image's features: (channels,), or (height, width, channels) where flattened.
-    dtype : str
-        "float32" or "float16", as stored.
-    """
-
-    shape: tuple[int, ...]
-    dtype: str
-
-    @property
-    def width(self) -> int:
-        """Values a row."""
-        return int(np.prod(self.shape))
 
 
 def new_part_name() -> str:
@@ -88,7 +66,9 @@ def write_part(
         key_digest=key.digest(),
         provenance=json.dumps(to_json(provenance), sort_keys=True),
     )
-    layout.place("digests", np.array([d.encode() for d in digests], f"S{DIGEST_BYTES}"))
+    names = np.array([d.encode() for d in digests], f"S{DIGEST_BYTES}")
+    layout.place("digests", names)
+    layout.place("checksums/digests", tile_sums(_as_bytes(names), DIGEST_BYTES))
     taps: dict[str, Any] = {}
     for tap, shape in shapes.items():
         values = rows[tap]
@@ -110,20 +90,11 @@ def write_part(
 
 def tile_width(shape: TapShape) -> int:
     """Return how many columns one tile sum covers."""
-    return max(1, min(shape.width, TILE_BYTES // np.dtype(shape.dtype).itemsize))
+    return max(1, min(shape.width, TILE_BYTES // shape.stored.itemsize))
 
 
-def tile_sums(values: np.ndarray, tile: int) -> np.ndarray:
-    """Return the checksums of `values` (n, width), one a row and `tile` columns: (n, tiles)."""
-    n, width = values.shape
-    view = values.data.cast("B")
-    size, row = values.itemsize * tile, values.itemsize * width
-    sums = [
-        checksum(view[start : min(start + size, end)])
-        for begin, end in ((i * row, (i + 1) * row) for i in range(n))
-        for start in range(begin, end, size)
-    ]
-    return np.array(sums, "<u8").reshape(n, -(-width // tile))
+def _as_bytes(names: np.ndarray) -> np.ndarray:
+    return names.view(np.uint8).reshape(len(names), DIGEST_BYTES)
 
 
 class Part(SealedFile):
@@ -141,8 +112,8 @@ class Part(SealedFile):
     CacheMissError, CacheCorruptError
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        super().__init__(path, salvage=salvage)
         if self.header.get("kind") != "part":
             self.close()
             raise self.corrupt("is not a part")
@@ -151,35 +122,24 @@ class Part(SealedFile):
         self.taps = {
             tap: TapShape(tuple(t["shape"]), t["dtype"]) for tap, t in self.header["taps"].items()
         }
-
-    def __enter__(self) -> Part:
-        return self
+        self._open: dict[str, StoredTap] = {}
 
     def digests(self) -> list[str]:
         """Return the image digest of each row."""
         return [d.decode() for d in self.array("digests").tolist()]
 
-    def read_into(self, tap: str, start: int, out: np.ndarray) -> None:
-        """Fill `out` (m, width), C-contiguous and of the stored dtype, with rows from `start` on.
+    def damaged_digests(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
+        """Return the rows in the damaged byte `ranges` of the file whose digest is not sound."""
+        names, sums = self.mapped("digests"), self.mapped("checksums/digests")
+        return [
+            r
+            for r in rows_in(ranges, self.span("digests"), DIGEST_BYTES)
+            if (tile_sums(_as_bytes(names[r : r + 1]), DIGEST_BYTES)[0] != sums[r]).any()
+        ]
 
-        Raises
-        ------
-        CacheCorruptError
-            Naming the rows that are not as written.
-        """
-        if not out.size:
-            return
-        spec = self.header["datasets"][f"features/{tap}"]
-        row = out.itemsize * out.shape[1]
-        low = spec["offset"] + start * row
-        bad = self.check(low, low + out.nbytes)
-        if bad:
-            first = max(0, (bad[0] - spec["offset"]) // row)
-            last = min(self.n, -(-(bad[1] - spec["offset"]) // row))
-            raise self.damaged(tap, range(first, last))
-        self._read(out.data.cast("B"), low)
-
-    def damaged(self, tap: str, rows: Sequence[int]) -> CacheCorruptError:
-        """Return the error for `rows` of `tap` that are not as written."""
-        shown = f"{rows[0]} to {rows[-1]}" if len(rows) > 1 else f"{rows[0]}"
-        return self.corrupt(f"has damaged {tap!r} rows ({shown})", tap, tuple(rows))
+    def tap(self, tap: str) -> StoredTap:
+        """Return the rows of `tap`, ready to be read."""
+        if tap not in self._open:
+            tile = self.header["taps"][tap]["tile"]
+            self._open[tap] = StoredTap(self, tap, self.taps[tap], tile)
+        return self._open[tap]

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from featx.records import TapSpec
-from featx.store.part import TapShape
+from featx.store.tap import TapShape
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,13 @@ against the block checksums. The second copy of the trailer lets `verify` name w
 from __future__ import annotations
 
 import json
+import math
 import mmap
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import h5py
 import numpy as np
@@ -33,6 +34,7 @@ MAGIC = b"featx sealed 1\r\n"
 BLOCK = 1 << 18
 _FOOTER = struct.Struct("<16sQQQQQ")  # magic, block, body, table and JSON bytes, checksum
 _READ = 1 << 23
+_SEARCH = 1 << 26
 
 checksum = xxhash.xxh3_64_intdigest
 
@@ -94,9 +96,14 @@ def read_at(descriptor: int, view: memoryview, offset: int) -> None:
 class SealedFile:
     """A sealed file, open for reading.
 
-    Attributes
+    Parameters
     ----------
     path : Path
+    salvage : bool
+        Make do with the first copy of the trailer where the second is damaged.
+
+    Attributes
+    ----------
     header : dict
         As given to `seal`.
     seal : str
@@ -110,8 +117,9 @@ class SealedFile:
         It is truncated, too long, or its trailer is damaged.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
         self.path = path
+        self._map: mmap.mmap | None = None
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -119,36 +127,60 @@ class SealedFile:
         except OSError as error:
             raise self.corrupt(f"cannot be opened ({error.strerror})") from error
         try:
-            self._read_trailer()
+            self._read_trailer(salvage)
         except BaseException:
-            os.close(self._descriptor)
+            self.close()
             raise
-        self._map: mmap.mmap | None = None
         self._sound = np.zeros(len(self._table), bool)
 
-    def _read_trailer(self) -> None:
-        size = os.fstat(self._descriptor).st_size
-        if size < _FOOTER.size:
+    def _read_trailer(self, salvage: bool) -> None:
+        self.size = os.fstat(self._descriptor).st_size
+        trailer = self._trailer_before(self.size)
+        if trailer is None and salvage:
+            trailer = self._find_trailer()
+        if trailer is None:
+            raise self.corrupt("is truncated, or its trailer is damaged")
+        _, self._block, self._body, table_bytes, text_bytes, _ = _FOOTER.unpack(
+            trailer[-_FOOTER.size :]
+        )
+        whole = self._body + 2 * len(trailer) == self.size
+        if not (whole or salvage):
             raise self.corrupt("is truncated")
-        footer = bytearray(_FOOTER.size)
-        self._read(memoryview(footer), size - len(footer))
+        self.copies_agree = whole and self._bytes(self._body, 2 * len(trailer)) == trailer * 2
+        self._table = np.frombuffer(trailer[:table_bytes], "<u8")
+        self.header = json.loads(trailer[table_bytes : table_bytes + text_bytes])
+        self.seal = _seal_of(trailer)
+
+    def _trailer_before(self, end: int) -> bytes | None:
+        """Return the trailer that ends at `end`, if a sound one does."""
+        if end < _FOOTER.size:
+            return None
+        footer = self._bytes(end - _FOOTER.size, _FOOTER.size)
         magic, block, body, table_bytes, text_bytes, total = _FOOTER.unpack(footer)
         length = table_bytes + text_bytes + _FOOTER.size
-        if magic != MAGIC or body + 2 * length != size or block == 0:
-            raise self.corrupt("is truncated or its trailer is damaged")
-        trailer = bytearray(length)
-        self._read(memoryview(trailer), size - length)
-        table, text = trailer[:table_bytes], trailer[table_bytes : table_bytes + text_bytes]
+        if magic != MAGIC or block == 0 or length > end or table_bytes != -(-body // block) * 8:
+            return None
+        content = self._bytes(end - length, length - _FOOTER.size)
         plain = _FOOTER.pack(magic, block, body, table_bytes, text_bytes, 0)
-        if checksum(bytes(table + text) + plain) != total or table_bytes != -(-body // block) * 8:
-            raise self.corrupt("has a damaged trailer")
-        self._table = np.frombuffer(bytes(table), "<u8")
-        self._block, self._body = block, body
-        self.size = size
-        self.header = json.loads(bytes(text))
-        self.seal = _seal_of(bytes(trailer))
+        return content + footer if checksum(content + plain) == total else None
 
-    def __enter__(self) -> SealedFile:
+    def _find_trailer(self) -> bytes | None:
+        """Return a sound trailer found by its magic near the end of the file."""
+        start = max(0, self.size - _SEARCH)
+        tail = self._bytes(start, self.size - start)
+        at = tail.rfind(MAGIC)
+        while at >= 0:
+            if start + at + _FOOTER.size <= self.size:
+                end = start + at + _FOOTER.size
+                trailer = self._trailer_before(end)
+                if trailer is not None and _FOOTER.unpack(trailer[-_FOOTER.size :])[2] == (
+                    end - len(trailer)
+                ):
+                    return trailer
+            at = tail.rfind(MAGIC, 0, at)
+        return None
+
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -160,10 +192,10 @@ class SealedFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
-    def corrupt(self, what: str, tap: str = "", rows: tuple[int, ...] = ()) -> CacheCorruptError:
+    def corrupt(self, what: str, tap: str = "", rows: Sequence[int] = ()) -> CacheCorruptError:
         """Return the error that says `what` is wrong with this file."""
         return CacheCorruptError(
-            f"{self.path} {what}. Run featx cache repair, then extract again.",
+            f"{self.path} {what}. Run featx cache repair, then featx extract.",
             str(self.path),
             tap,
             rows,
@@ -177,8 +209,13 @@ class SealedFile:
         except OSError as error:
             raise self.corrupt(f"cannot be read ({error.strerror})") from error
 
-    def damaged_blocks(self) -> list[tuple[int, int]]:
-        """Read the whole body and return the (start, stop) byte ranges that are not as written."""
+    def _bytes(self, offset: int, count: int) -> bytes:
+        buffer = bytearray(count)
+        self._read(memoryview(buffer), offset)
+        return bytes(buffer)
+
+    def damaged_ranges(self) -> list[tuple[int, int]]:
+        """Read all of the HDF5 bytes; return the (start, stop) ranges that are not as written."""
         bad = []
         try:
             for number, block in _blocks(self._descriptor, self._body, self._block):
@@ -191,18 +228,49 @@ class SealedFile:
             raise self.corrupt(f"cannot be read ({error.strerror})") from error
         return bad
 
-    def check(self, start: int, stop: int) -> tuple[int, int] | None:
-        """Check the blocks that bytes `start` to `stop` lie in; return the first bad range."""
+    def check(self, start: int, stop: int) -> list[tuple[int, int]]:
+        """Check the blocks that bytes `start` to `stop` lie in; return the bad ones' ranges."""
+        bad = []
         for number in range(start // self._block, -(-stop // self._block)):
-            if self._sound[number]:
-                continue
+            if not self._sound[number]:
+                low = number * self._block
+                block = self._bytes(low, min(self._block, self._body - low))
+                if checksum(block) == self._table[number]:
+                    self._sound[number] = True
+                else:
+                    bad.append((low, low + len(block)))
+        return bad
+
+    def read_checked(self, view: memoryview, start: int) -> list[tuple[int, int]]:
+        """Fill `view` from `start` on, and return the ranges of the bad blocks it touches.
+
+        Blocks that lie in it whole are read once; those at its ends are read apart, once a file.
+        """
+        stop = start + len(view)
+        first, last = -(-start // self._block), stop // self._block
+        if first >= last:
+            bad = self.check(start, stop)
+            self._read(view, start)
+            return bad
+        bad = self.check(start, first * self._block) + self.check(last * self._block, stop)
+        self._read(view[: first * self._block - start], start)
+        for number in range(first, last):
             low = number * self._block
-            block = memoryview(bytearray(min(self._block, self._body - low)))
-            self._read(block, low)
-            if checksum(block) != self._table[number]:
-                return low, low + len(block)
-            self._sound[number] = True
-        return None
+            block = view[low - start : low - start + self._block]
+            self._read(block, low)  # checked while it is in the processor's cache
+            if not self._sound[number]:
+                if checksum(block) == self._table[number]:
+                    self._sound[number] = True
+                else:
+                    bad.append((low, low + len(block)))
+        self._read(view[last * self._block - start :], last * self._block)
+        return bad
+
+    def span(self, name: str) -> tuple[int, int]:
+        """Return the bytes (start, stop) that the placed data set `name` takes."""
+        spec = self.header["datasets"][name]
+        size = math.prod(spec["shape"]) * np.dtype(spec["dtype"]).itemsize
+        return spec["offset"], spec["offset"] + size
 
     def array(self, name: str) -> np.ndarray:
         """Return the checked data set `name`, read into memory.
@@ -213,24 +281,39 @@ class SealedFile:
         """
         spec = self.header["datasets"][name]
         out = np.empty(spec["shape"], np.dtype(spec["dtype"]))
-        if out.nbytes:
-            if self.check(spec["offset"], spec["offset"] + out.nbytes):
-                raise self.corrupt(f"has damaged bytes in {name!r}")
-            self._read(out.data.cast("B"), spec["offset"])
+        if out.nbytes and self.read_checked(out.data.cast("B"), spec["offset"]):
+            raise self.corrupt(f"has damaged bytes in {name!r}")
         return out
 
+    def mapped(self, name: str) -> np.ndarray:
+        """Return the data set `name` mapped into memory, read-only and unchecked."""
+        if self._map is None:
+            self._map = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
+        spec = self.header["datasets"][name]
+        count = math.prod(spec["shape"])
+        flat = np.frombuffer(self._map, np.dtype(spec["dtype"]), count, spec["offset"])
+        return flat.reshape(spec["shape"])
+
+    def require_whole(self) -> None:
+        """Raise CacheCorruptError if the file has shrunk since it was opened.
+
+        Touching a mapped page beyond the end would end the process.
+        """
+        if self._descriptor >= 0 and os.fstat(self._descriptor).st_size < self.size:
+            raise self.corrupt("has been truncated")
+
     def hdf5(self) -> h5py.File:
-        """Open as HDF5, after checking everything that is not bulk data."""
-        bulk = [
-            (d["offset"], d["offset"] + int(np.prod(d["shape"])) * np.dtype(d["dtype"]).itemsize)
-            for name, d in self.header["datasets"].items()
-            if name.startswith("features/")
-        ]
+        """Open as HDF5, after checking everything that HDF5 may take for structure.
+
+        Raises
+        ------
+        CacheCorruptError
+        """
+        bulk = [self.span(n) for n in self.header["datasets"] if n.startswith("features/")]
         for number in range(len(self._table)):
             low = number * self._block
             high = min(low + self._block, self._body)
-            if any(a <= low and high <= b for a, b in bulk):
-                continue
-            if self.check(low, high):
+            plain = any(a <= low and high <= b for a, b in bulk)
+            if not plain and self.check(low, high):
                 raise self.corrupt("has damaged metadata")
         return h5py.File(self.path, "r", locking=False)

@@ -13,7 +13,8 @@ import numpy as np
 from featx.errors import CacheWriteError
 from featx.records import ExtractionKey
 from featx.store.atomic import sweep
-from featx.store.part import DIGEST_BYTES, TapShape, write_part
+from featx.store.part import DIGEST_BYTES, write_part
+from featx.store.tap import TapShape
 
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0

@@ -1,0 +1,206 @@
+"""Building the view, cache.h5, from an index and the parts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import xxhash
+from h5py import h5d, h5p, h5s, h5t
+
+from featx.errors import CacheCorruptError, CacheMissError
+from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, Sample, to_json
+from featx.store.folders import PARTS
+from featx.store.layout import Layout
+from featx.store.part import DIGEST_BYTES
+from featx.store.plan import EntryState
+from featx.store.sealed import SealedFile, seal
+from featx.store.tap import TapShape
+from featx.store.view import LOST, runs
+
+
+def publish_view(
+    path: Path,
+    key: ExtractionKey,
+    state: EntryState,
+    index: DatasetIndex,
+    *,
+    taps: Sequence[str] | None,
+    quarantined: Sequence[tuple[str, str]],
+    provenance: Mapping[str, Any],
+    keep_lost: bool = False,
+) -> Path:
+    """Write the view at `path`; see `CacheEntry.publish_view`.
+
+    With `keep_lost`, samples whose row is not there stay in the view, as lost (`LOST`).
+    """
+    samples, shown = _choose(state, index, taps, quarantined, path, keep_lost)
+    rows = {
+        tap: np.array([state.rows[tap].get(s.digest, LOST) for s in samples], "<i4").reshape(-1, 2)
+        for tap in shown
+    }
+    used = np.unique(np.concatenate([r[:, 0] for r in rows.values()]))
+    used = used[used >= 0]
+    for places in rows.values():
+        there = places[:, 0] >= 0
+        places[there, 0] = np.searchsorted(used, places[there, 0])
+    names, seals = ([values[i] for i in used] for values in (state.parts, state.seals))
+    left_out = sorted({*quarantined, *index.unreadable})
+    fingerprint = _fingerprint(key, index, samples, left_out, rows, seals)
+    if _is_current(path, fingerprint):
+        return path
+
+    layout = Layout()
+    file = layout.file
+    file.attrs.update(
+        featx="view",
+        format_version=FORMAT_VERSION,
+        dataset=index.name,
+        key=key.canonical(),
+        key_digest=key.digest(),
+        provenance=json.dumps(to_json(provenance), sort_keys=True),
+    )
+    layout.place("labels", _labels(index, samples))
+    layout.place("digests", np.array([s.digest.encode() for s in samples], f"S{DIGEST_BYTES}"))
+    layout.place("splits", np.array([s.split.encode() for s in samples], "S5"))
+    for name, texts in {
+        "paths": [s.relpath for s in samples],
+        "groups": [s.group for s in samples],
+        "targets": index.targets,
+        "quarantined/paths": [p for p, _ in left_out],
+        "quarantined/reasons": [r for _, r in left_out],
+        "parts": [f"{PARTS}/{name}" for name in names],
+        "seals": seals,
+    }.items():
+        _place_texts(file, name, texts)
+    if len(index.targets) == 1:
+        _place_texts(file, "classes", index.classes[0])
+    else:
+        for target, classes in zip(index.targets, index.classes, strict=True):
+            _place_texts(file, f"classes/{target}", classes)
+    heights = [state.part_rows[i] for i in used]
+    for tap, places in rows.items():
+        layout.place(f"rows/{tap}", places)
+        _place_virtual(file, tap, state.shapes[tap], places, names, heights)
+    header = {
+        "kind": "view",
+        "format_version": FORMAT_VERSION,
+        "dataset": index.name,
+        "fingerprint": fingerprint,
+        "key": to_json(key),
+        "rows": len(samples),
+        "targets": list(index.targets),
+        "taps": {t: {"shape": list(s.shape), "dtype": s.dtype} for t, s in shown.items()},
+        "parts": [f"{PARTS}/{name}" for name in names],
+        "seals": seals,
+        "quarantined": [list(pair) for pair in left_out],
+        "known_parts": list(state.parts),
+        "provenance": to_json(provenance),
+    }
+    seal(path, layout, header)
+    return path
+
+
+def _choose(
+    state: EntryState,
+    index: DatasetIndex,
+    taps: Sequence[str] | None,
+    quarantined: Sequence[tuple[str, str]],
+    path: Path,
+    keep_lost: bool,
+) -> tuple[list[Sample], dict[str, TapShape]]:
+    """Return the samples and the taps that the view shows."""
+    bad = {p for p, _ in quarantined}
+    bad_digests = {s.digest for s in index.samples if s.relpath in bad} | {""}
+    samples = [s for s in index.samples if s.digest not in bad_digests]
+    wanted = {s.digest for s in samples}
+    if taps is None:
+        shown = {t: s for t, s in state.shapes.items() if wanted <= state.rows[t].keys()}
+    else:
+        for tap in taps:
+            missing = wanted - state.rows.get(tap, {}).keys()
+            if missing and not keep_lost:
+                raise CacheMissError(
+                    f"{len(missing)} of {len(wanted)} images have no {tap!r} row in {path.parent}. "
+                    "Run featx extract."
+                )
+        shown = {t: state.shapes[t] for t in taps if t in state.shapes}
+    if not samples or not shown:
+        raise CacheMissError(f"{path.parent} has no rows of these images. Run featx extract.")
+    return samples, dict(sorted(shown.items()))
+
+
+def _labels(index: DatasetIndex, samples: Sequence[Sample]) -> np.ndarray:
+    """Return the class indices, (n,) for one target, (n, targets) for more."""
+    columns = []
+    for i, classes in enumerate(index.classes):
+        number = {name: j for j, name in enumerate(classes)}
+        columns.append([number[s.labels[i]] for s in samples])
+    labels = np.array(columns, "<i4").T
+    return np.ascontiguousarray(labels[:, 0] if len(columns) == 1 else labels)
+
+
+def _fingerprint(
+    key: ExtractionKey,
+    index: DatasetIndex,
+    samples: Sequence[Sample],
+    left_out: Sequence[tuple[str, str]],
+    rows: Mapping[str, np.ndarray],
+    seals: Sequence[str],
+) -> str:
+    """Return a digest of everything that a view says, but its provenance."""
+    state = xxhash.xxh3_128()
+    head = [index.name, index.classes, index.targets, left_out, seals, list(rows), len(samples)]
+    state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
+    for sample in samples:
+        fields = (sample.relpath, *sample.labels, sample.split, sample.digest, sample.group)
+        state.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\n\0")
+    for places in rows.values():
+        state.update(places.data)
+    return state.hexdigest()
+
+
+def _is_current(path: Path, fingerprint: str) -> bool:
+    try:
+        with SealedFile(path) as view:
+            return view.header.get("fingerprint") == fingerprint
+    except (CacheMissError, CacheCorruptError):
+        return False
+
+
+def _place_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
+    data = np.array([t.encode("utf-8", "surrogateescape") for t in texts], object)
+    file.create_dataset(name, data=data, dtype=h5py.string_dtype("utf-8"))
+
+
+def _place_virtual(
+    file: h5py.File,
+    tap: str,
+    shape: TapShape,
+    places: np.ndarray,
+    names: Sequence[str],
+    heights: Sequence[int],
+) -> None:
+    """Add the virtual data set features/<tap>; a row that is lost reads as NaN."""
+    width, dtype = shape.width, np.dtype(shape.dtype).newbyteorder("<")
+    create = h5p.create(h5p.DATASET_CREATE)
+    create.set_fill_value(np.array(np.nan, dtype))
+    links = h5p.create(h5p.LINK_CREATE)
+    links.set_create_intermediate_group(True)
+    target = h5s.create_simple((len(places), width))
+    source_name = f"features/{tap}".replace("%", "%%").encode()
+    for first, count, part, row in runs(places):
+        if part < 0:
+            continue
+        target.select_hyperslab((first, 0), (count, width))
+        source = h5s.create_simple((heights[part], width))
+        source.select_hyperslab((row, 0), (count, width))
+        create.set_virtual(target, f"{PARTS}/{names[part]}".encode(), source_name, source)
+    target.select_all()
+    kind = h5t.py_create(dtype, logical=True)
+    h5d.create(file.id, f"features/{tap}".encode(), kind, target, create, links)
+    file[f"features/{tap}"].attrs["shape"] = shape.shape
