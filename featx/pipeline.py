@@ -11,7 +11,6 @@ bounded queues of batches make the fast side wait for the slow one.
 from __future__ import annotations
 
 import hashlib
-import os
 import queue
 import threading
 import time
@@ -110,7 +109,7 @@ def run_jobs(
     """
     outcome = PassOutcome()
     lanes = [_Lane(job, on_rows) for job in jobs]
-    threads = threads or len(os.sched_getaffinity(0))
+    threads = threads or decode_threads()
     window = 2 * threads + max((job.runner.batch_size for job in jobs), default=1)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
     try:
@@ -136,6 +135,13 @@ def run_jobs(
             outcome.forward_seconds.append(lane.forward_seconds)
             outcome.write_seconds.append(lane.write_seconds)
     return outcome
+
+
+def decode_threads() -> int:
+    """Return the number of decoding threads to use: one a processor this process may use."""
+    import joblib  # knows of affinity masks and container limits
+
+    return int(joblib.cpu_count())
 
 
 _Images = dict[ImageSpec, np.ndarray]

@@ -33,3 +33,36 @@ def shared() -> Path:
     folder = shared_dir()
     assert (folder / "weights").is_dir(), f"real weights and photos are required: {folder}"
     return folder
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Folder of three classes with eight small real image files each, all different."""
+    return make_photos(tmp_path / "photos")
+
+
+def make_photos(root: Path, classes: int = 3, each: int = 8, seed: int = 0) -> Path:
+    """Write `each` noisy JPEG and PNG images a class; a class has a colour of its own."""
+    import numpy as np
+    from PIL import Image
+
+    rng = np.random.default_rng(seed)
+    colours = rng.integers(0, 256, (classes, 3))
+    for number, colour in enumerate(colours):
+        folder = root / f"class{number}"
+        folder.mkdir(parents=True)
+        for i in range(each):
+            noise = rng.integers(-60, 61, (24, 32, 3))
+            pixels = np.clip(colour + noise, 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{i:03}.{'png' if i % 2 else 'jpg'}")
+    return root
+
+
+@pytest.fixture
+def projection() -> str:
+    """Name of the stand-in engine, which needs no Keras."""
+    import fakes
+
+    fakes.register()
+    fakes.PASSES.clear()
+    return "projection"
