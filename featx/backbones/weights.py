@@ -26,6 +26,9 @@ SUFFIXES = (".h5", ".hdf5", ".keras")
 RANDOM_SEED = 0
 """Seed of `weights="random"`."""
 
+TEMPORARY = Path("/tmp/.keras")
+"""Where Keras puts its files when its own folder cannot be written."""
+
 DOWNLOAD_TIMEOUT_SECONDS = 15.0
 """Silence on the line after which a download is given up."""
 
@@ -99,10 +102,8 @@ def imagenet_file(spec: BackboneSpec) -> NotopFile:
 
 def keras_model_folders() -> list[Path]:
     """Return the folders where Keras may have put weights, in the order in which it looks."""
-    temporary = Path("/tmp/.keras/models")
-    if home := os.environ.get("KERAS_HOME"):
-        return [Path(home).expanduser() / "models", temporary]
-    return [Path("~/.keras/models").expanduser(), temporary]
+    home = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
+    return [home / "models", TEMPORARY / "models"]
 
 
 def _imagenet_path(spec: BackboneSpec) -> Path:
