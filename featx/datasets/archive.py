@@ -166,6 +166,12 @@ def _tar_members(path: str) -> Iterator[Member]:
                 yield info.name, "file", info.size, archive.extractfile(info)
             else:
                 yield info.name, "link" if info.islnk() or info.issym() else "device", 0, None
+        # `tarfile` takes a damaged header for the end; the true end is a block of zeros.
+        stream = archive.fileobj
+        assert stream is not None
+        stream.seek(archive.offset)
+        if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
+            raise EOFError(f"damaged or truncated after {len(archive.getmembers())} members")
 
 
 def _checked(path: str, name: str, kind: str) -> Path:
@@ -203,7 +209,8 @@ def _write(path: str, name: str, place: Path, content: IO[bytes] | None, length:
 
 
 def _why(error: BaseException) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".: ") if len(lines) == 1 else "it is not a whole archive of its kind"
 
 
 KIND = DatasetKind(

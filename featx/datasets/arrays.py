@@ -1,9 +1,10 @@
 """`.npz` files of arrays: x_train, y_train, x_test, y_test; x, y; images, labels; and the like.
 
 A split is a prefix or suffix of both names (``x_train``, ``train_images``); without one the
-pictures have no split. Pictures are (n, height, width), with 1, 3 or 4 channels first or last;
-whole numbers 0..255, 16-bit numbers 0..65535, or floats 0..1 or 0..255. Labels are n whole numbers
-or texts. An array ``classes`` of texts names the classes that whole numbers stand for.
+pictures have no split. Names are read in any case. Pictures are (n, height, width), with 1, 3 or 4
+channels first or last; whole numbers 0..255, 16-bit numbers 0..65535, or floats 0..1 or 0..255.
+Labels are n whole numbers or texts. An array ``classes`` of texts names the classes that whole
+numbers stand for.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def list_images(data: str, workdir: WorkDir) -> Listing:
 def read_pictures(path: str) -> list[Pictures]:
     """Read the pictures and labels of an .npz file, a `Pictures` for each split."""
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # Opened here, because numpy forgets to close what it cannot read.
+        with open(path, "rb") as content, np.load(content, allow_pickle=False) as file:
+            arrays = {name.lower(): file[name] for name in file.files}
     except (OSError, EOFError, zipfile.BadZipFile, ValueError, TypeError, AttributeError) as error:
         raise DatasetError(
             f"Cannot read arrays from {path!r}: {error}. Save them with numpy.savez, without "

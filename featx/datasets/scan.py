@@ -92,7 +92,7 @@ def list_folder(path: str) -> tuple[list[Folder], list[str]]:
         for entry in entries:
             if is_hidden(entry.name):
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 folders.append(Folder(entry.name, entry.path))
             else:
                 files.append(entry.name)
@@ -159,12 +159,19 @@ def _walk(
         if is_hidden(entry.name):
             continue
         relpath = f"{prefix}/{entry.name}"
-        if entry.is_dir():
+        if _is_folder(entry):
             folders.append(relpath)
         else:
             yield entry, relpath
     for relpath in folders:
         yield from _walk(listing, relpath, seen)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def _identity(path: str) -> tuple[int, int]:
