@@ -85,6 +85,7 @@ def extract(
     from featx.extraction import Extraction, pair_backbones, source_text
     from featx.progress import Bars
     from featx.records import TapSpec
+    from featx.store import prepare_cache_dir
 
     # The embedded sample must work without a network; photos deserve real weights.
     default = "auto" if os.fspath(data) == "digits" else "imagenet"
@@ -93,6 +94,8 @@ def extract(
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")
     root = Path(cache_dir)
+    if not dry_run:
+        prepare_cache_dir(root)
     with Bars(progress) as bars:
         index = index_dataset(data, work_dir=root / ".sources", name=name, progress=bars)
         run = Extraction(

@@ -11,7 +11,7 @@ from featx.store.claim import Claim
 from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.features import LazyFeatures, load_features
-from featx.store.folders import dataset_dir, entry_name
+from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.tap import TapShape
 from featx.store.writer import PartWriter
@@ -31,4 +31,5 @@ __all__ = [
     "entry_name",
     "load_features",
     "plan_rows",
+    "prepare_cache_dir",
 ]

@@ -9,14 +9,27 @@ import re
 from pathlib import Path
 from typing import Any
 
+import xxhash
+
 from featx.errors import CacheCorruptError
-from featx.records import ExtractionKey
-from featx.store.atomic import make_folder, write_file
+from featx.records import FORMAT_VERSION, ExtractionKey, to_json
+from featx.store.atomic import make_folder, require_writable, write_file
 
 DATASET_FILE = "dataset.json"
 ENTRY_FILE = "entry.json"
 PARTS = "parts"
 VIEW = "cache.h5"
+
+
+def prepare_cache_dir(cache_dir: str | os.PathLike[str]) -> None:
+    """Create the cache directory where it is not there, and require that it can be written.
+
+    Raises
+    ------
+    CacheWriteError
+    """
+    make_folder(Path(cache_dir))
+    require_writable(Path(cache_dir))
 
 
 def dataset_dir(
@@ -69,8 +82,7 @@ def write_dataset(folder: Path, name: str, root: str) -> None:
     """Note the data set that `folder` belongs to, unless it says so already."""
     if read_dataset(folder) != {"name": name, "root": root}:
         make_folder(folder)
-        text = json.dumps({"name": name, "root": root}, indent=1)
-        write_file(folder / DATASET_FILE, text.encode("utf-8", "surrogateescape"))
+        write_file(folder / DATASET_FILE, _dump({"name": name, "root": root}))
 
 
 def entry_name(key: ExtractionKey) -> str:
@@ -78,18 +90,43 @@ def entry_name(key: ExtractionKey) -> str:
     return f"{key.backbone}-{key.digest()[:12]}"
 
 
+def entry_folders(root: Path) -> list[Path]:
+    """Return the folders of the entries in a cache, in a data set's folder, or `root` itself."""
+    if (root / PARTS).is_dir():
+        return [root]
+    return sorted(p.parent for pattern in ("*", "*/*") for p in root.glob(f"{pattern}/{PARTS}"))
+
+
 def read_entry(folder: Path) -> dict[str, Any]:
-    """Return what the entry's folder says of itself: "key"; empty where it says nothing."""
+    """Return what the entry's folder says of itself: "format_version" and "key"; may be empty."""
     return _read_json(folder / ENTRY_FILE)
+
+
+def write_entry(folder: Path, key: ExtractionKey) -> None:
+    """Note the key that the entry in `folder` belongs to."""
+    said = {"format_version": FORMAT_VERSION, "key": to_json(key)}
+    write_file(folder / ENTRY_FILE, _dump(said))
+
+
+def _dump(fields: dict[str, Any]) -> bytes:
+    """Return `fields` as JSON with a checksum, in the one form that `_read_json` takes."""
+    plain = json.dumps(fields, indent=1, sort_keys=True)
+    seal = xxhash.xxh3_64_hexdigest(plain.encode())
+    return json.dumps({**fields, "checksum": seal}, indent=1, sort_keys=True).encode() + b"\n"
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes().decode("utf-8", "surrogateescape"))
+        data = path.read_bytes()
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
-        raise CacheCorruptError(f"{path} cannot be read ({error}). Remove it.", str(path)) from None
-    if not isinstance(value, dict):
-        raise CacheCorruptError(f"{path} does not hold what it should. Remove it.", str(path))
-    return value
+    except OSError as error:
+        raise CacheCorruptError(f"{path} cannot be read ({error.strerror}).", str(path)) from error
+    try:
+        fields = json.loads(data)
+        fields.pop("checksum")
+        if _dump(fields) == data:
+            return dict(fields)
+    except (ValueError, AttributeError, KeyError, TypeError):
+        pass
+    raise CacheCorruptError(f"{path} is damaged. Run featx cache repair.", str(path))
