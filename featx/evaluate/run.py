@@ -9,7 +9,7 @@ import resource
 import sys
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from featx.evaluate.sealed import TestRows
 from featx.heads import HEADS, make_head
 from featx.metrics import score, softmax
 from featx.records import FeatureSet, HeadSpec, RunRecord, Split, to_json
-from featx.selection import Choice, Fold, choose_params, head_scores
+from featx.selection import Choice, RowSpaces, choose_params, head_scores, warning_texts
 from featx.split import find_leaks
 
 MAX_FULL_SCORES = 100
@@ -55,7 +55,7 @@ def run_head(
     draw: Draw,
     X: np.ndarray,
     y: np.ndarray,
-    pairs: Sequence[Fold],
+    spaces: RowSpaces,
     features: FeatureSet,
     test: TestRows,
     about: Mapping[str, Any],
@@ -69,8 +69,8 @@ def run_head(
     draw : Draw
     X, y : ndarray
         Features and labels of `draw.train`, then of `draw.val`.
-    pairs : sequence of Fold
-        What to choose on, as row numbers of X.
+    spaces : RowSpaces
+        Of X, with the folds to choose on.
     features : FeatureSet
         For names alone; its rows are reached through X and `test`.
     test : TestRows
@@ -86,34 +86,37 @@ def run_head(
     HeadError
         The head cannot be fitted on these rows.
     """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            on = "validation" if len(draw.val) else "folds"
-            choice = choose_params(spec, X, y, pairs, on=on, seed=draw.seed)
-            started = time.perf_counter()
-            head = _fit(choice.spec, draw, X, y)
-            fit_seconds = time.perf_counter() - started
-        except ValueError as error:
-            raise HeadError(
-                f"{spec.text} cannot be fitted on {len(y)} rows of {features.tap or 'features'}: "
-                f"{error}"
-            ) from error
+    try:
+        on = "validation" if len(draw.val) else "folds"
+        choice = choose_params(spec, X, y, spaces, on=on, seed=draw.seed)
+        started = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            head = _fit(choice.spec, draw, X, y, spaces)
+        fit_seconds = time.perf_counter() - started
+    except ValueError as error:
+        raise HeadError(
+            f"{spec.text} cannot be fitted on {len(y)} rows of {features.tap or 'features'}: "
+            f"{error}"
+        ) from error
     run = f"{choice.spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
     test.freeze(run, choice.spec.params)
     X_test, y_test = test.hand_out(run)
     started = time.perf_counter()
     found = head_scores(head, X_test)
+    probabilities = _probabilities(head, found, choice, X_test)
     predict_seconds = time.perf_counter() - started
     n_classes = len(features.classes)
     y_pred = head.classes_[found.argmax(axis=1)]
     scores = _all_columns(found, head.classes_, n_classes, -np.inf)
+    if probabilities is not None:
+        probabilities = _all_columns(probabilities, head.classes_, n_classes, 0.0)
     metrics = score(
         y_test,
         y_pred,
         n_classes=n_classes,
         scores=scores,
-        probabilities=_probabilities(head, found, choice, n_classes),
+        probabilities=probabilities,
         seed=draw.seed,
     )
     return RunRecord(
@@ -135,7 +138,9 @@ def run_head(
             "fit": fit_seconds,
             "predict": predict_seconds,
         },
-        cost=to_json({**_feature_cost(X, y), **_head_cost(head), "warnings": _texts(caught)}),
+        cost=to_json(
+            {**_feature_cost(X, y), **_head_cost(head), "warnings": warning_texts(caught)}
+        ),
         environment=_environment(),
         classes=features.classes,
         arrays={
@@ -165,23 +170,25 @@ def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
     }
 
 
-def _fit(spec: HeadSpec, draw: Draw, X: np.ndarray, y: np.ndarray) -> Any:
+def _fit(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, spaces: RowSpaces) -> Any:
     """Fit on all of X; a head that stops early fits on the training rows and stops on the rest."""
     head = make_head(spec, seed=draw.seed)
     n = len(draw.train)
     if HEADS.get(spec.name).stops_early and n < len(y):
         return head.fit(X[:n], y[:n], validation_data=(X[n:], y[n:]))
+    if hasattr(head, "fit_path") and head.standardize:
+        values = [getattr(head, head.path_param)]
+        return head.fit_path(X, y, values, space=spaces.of_all())[0]
     return head.fit(X, y)
 
 
 def _probabilities(
-    head: Any, found: np.ndarray, choice: Choice, n_classes: int
+    head: Any, scores: np.ndarray, choice: Choice, X: np.ndarray
 ) -> np.ndarray | None:
-    if choice.temperature is not None:
-        found = softmax(found, choice.temperature)
-    elif not hasattr(head, "predict_proba"):
-        return None
-    return _all_columns(found, head.classes_, n_classes, 0.0)
+    """Return the head's own probabilities, or the softmax of its scores, or None."""
+    if HEADS.get(choice.spec.name).calibrated:
+        return np.asarray(head.predict_proba(X), np.float64)
+    return None if choice.temperature is None else softmax(scores, choice.temperature)
 
 
 def _all_columns(
@@ -236,12 +243,6 @@ def _head_cost(head: Any) -> dict[str, Any]:
         cost["converged"] = bool(np.all(last.converged_))
     cost["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return cost
-
-
-def _texts(caught: Sequence[warnings.WarningMessage]) -> list[str]:
-    """Distinct warnings, first line each."""
-    lines = [f"{w.category.__name__}: {str(w.message).splitlines()[0]}" for w in caught]
-    return list(dict.fromkeys(lines))
 
 
 def _environment() -> dict[str, Any]:

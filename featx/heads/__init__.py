@@ -5,17 +5,17 @@ searched), so that listing heads and reading spec strings import neither scikit-
 
 >>> parse_head("linear_svc(C=0.1)")
 HeadSpec(name='linear_svc', params={'C': 0.1})
->>> parse_head("linear_svcc")
+>>> parse_head("rigde")
 Traceback (most recent call last):
 ...
-featx.errors.UnknownNameError: Unknown head 'linear_svcc'. Did you mean 'linear_svc'? See: featx list heads
+featx.errors.UnknownNameError: Unknown head 'rigde'. Did you mean 'ridge'? See: featx list heads
 """
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import SpecError
@@ -108,15 +108,14 @@ class HeadEntry:
     searched : str
         The parameter chosen by `featx.selection` where the user gives none; "" for none.
     values : sequence
-        Values tried for it, the most regularised first.
+        Values tried for it, the most regularised first; empty where the class has `path_values`.
     seeded : bool
         Whether fits differ by seed, so that repeating one fit over draws says something.
-    fixed : mapping
-        Arguments of the class that users do not set.
-    scaled : bool
-        Whether a StandardScaler is put before it; False where the head standardises itself.
     stops_early : bool
         Whether `fit` takes `validation_data=(X, y)`.
+    calibrated : bool
+        Whether reported probabilities are the head's own `predict_proba`; else they are its scores
+        under a softmax whose temperature is fitted on held-out training rows.
     """
 
     target: str
@@ -125,9 +124,8 @@ class HeadEntry:
     searched: str = ""
     values: Sequence[Any] = ()
     seeded: bool = False
-    fixed: Mapping[str, Any] = field(default_factory=dict)
-    scaled: bool = False
     stops_early: bool = False
+    calibrated: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -138,43 +136,50 @@ class HeadEntry:
 HEADS: Registry[HeadEntry] = Registry("head", hint="See: featx list heads")
 """The heads by name."""
 
-_C_VALUES = tuple(10.0**e for e in range(-6, 3))
 _C = Parameter(1.0, "positive")
-_WEIGHT = Parameter(None, "class_weight")
+_STANDARDIZE = Parameter(True, "flag")
+_CLASS_WEIGHT = Parameter(None, "class_weight")
 
 HEADS.register(
     "linear_svc",
     HeadEntry(
-        "sklearn.svm:LinearSVC",
-        "linear support vector machine: squared hinge, L2, one-vs-rest",
-        {"C": _C, "class_weight": _WEIGHT},
+        "featx.heads.linear_svc:LinearSVC",
+        "linear support vector machine, L2, one-vs-rest",
+        {
+            "C": _C,
+            "loss": Parameter("squared_hinge", ("squared_hinge", "hinge")),
+            "class_weight": _CLASS_WEIGHT,
+            "standardize": _STANDARDIZE,
+        },
         searched="C",
-        values=_C_VALUES,
-        fixed={"dual": "auto"},
-        scaled=True,
     ),
 )
 HEADS.register(
     "logreg",
     HeadEntry(
-        "sklearn.linear_model:LogisticRegression",
-        "multinomial logistic regression, L2",
-        {"C": _C, "class_weight": _WEIGHT},
+        "featx.heads.logreg:LogisticRegression",
+        "logistic regression, L2, multinomial or one-vs-rest",
+        {
+            "C": _C,
+            "multi_class": Parameter("multinomial", ("multinomial", "ovr")),
+            "class_weight": _CLASS_WEIGHT,
+            "standardize": _STANDARDIZE,
+        },
         searched="C",
-        values=_C_VALUES,
-        fixed={"max_iter": 1000},
-        scaled=True,
+        calibrated=True,
     ),
 )
 HEADS.register(
     "ridge",
     HeadEntry(
-        "sklearn.linear_model:RidgeClassifier",
+        "featx.heads.ridge:Ridge",
         "ridge regression on the class indicators",
-        {"alpha": Parameter(1.0, "positive"), "class_weight": _WEIGHT},
+        {
+            "alpha": Parameter(1.0, "positive"),
+            "class_weight": _CLASS_WEIGHT,
+            "standardize": _STANDARDIZE,
+        },
         searched="alpha",
-        values=tuple(10.0**e for e in range(6, -4, -1)),
-        scaled=True,
     ),
 )
 HEADS.register(
@@ -186,10 +191,11 @@ HEADS.register(
             "k": Parameter(5, "count"),
             "metric": Parameter("cosine", ("cosine", "euclidean")),
             "weights": Parameter("uniform", ("uniform", "distance")),
-            "standardize": Parameter(True, "flag"),
+            "standardize": _STANDARDIZE,
         },
         searched="k",
         values=(50, 20, 10, 5, 3, 1),
+        calibrated=True,
     ),
 )
 HEADS.register(
@@ -199,7 +205,7 @@ HEADS.register(
         "nearest class mean, cosine or euclidean",
         {
             "metric": Parameter("cosine", ("cosine", "euclidean")),
-            "standardize": Parameter(True, "flag"),
+            "standardize": _STANDARDIZE,
         },
     ),
 )
@@ -224,10 +230,11 @@ HEADS.register(
             "patience": Parameter(10, "count"),
             "learning_rate": Parameter(1e-3, "positive"),
             "batch_size": Parameter(128, "count"),
-            "class_weight": _WEIGHT,
+            "class_weight": _CLASS_WEIGHT,
         },
         seeded=True,
         stops_early=True,
+        calibrated=True,
     ),
 )
 
@@ -279,16 +286,10 @@ def make_head(spec: HeadSpec | str, *, seed: int = 0) -> Any:
     entry = HEADS.get(spec.name)
     module, _, attribute = entry.target.partition(":")
     head_class = getattr(importlib.import_module(module), attribute)
-    arguments = {**entry.fixed, **entry.defaults, **spec.params}
+    arguments = {**entry.defaults, **spec.params}
     if "random_state" in head_class().get_params():
         arguments["random_state"] = seed
-    head = head_class(**arguments)
-    if not entry.scaled:
-        return head
-    from sklearn.pipeline import Pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    return Pipeline([("scaler", StandardScaler()), ("head", head)])
+    return head_class(**arguments)
 
 
 def _check(spec: HeadSpec) -> HeadSpec:
