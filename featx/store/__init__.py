@@ -7,18 +7,24 @@ docs/cache-format.md.
 from __future__ import annotations
 
 from featx.store.about import ViewInfo, about_view
+from featx.store.check import verify
 from featx.store.claim import Claim
 from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
+from featx.store.export import export_entry
 from featx.store.features import LazyFeatures, load_features
-from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir
+from featx.store.folders import dataset_dir, entry_name, remove
+from featx.store.gc import gc
+from featx.store.listing import EntryInfo, list_entries
 from featx.store.plan import EntryState, RowPlan, plan_rows
+from featx.store.repair import repair
 from featx.store.tap import TapShape
 from featx.store.writer import PartWriter
 
 __all__ = [
     "CacheEntry",
     "Claim",
+    "EntryInfo",
     "EntryState",
     "LazyFeatures",
     "PartWriter",
@@ -29,7 +35,12 @@ __all__ = [
     "dataset_dir",
     "derive_rows",
     "entry_name",
+    "export_entry",
+    "gc",
+    "list_entries",
     "load_features",
     "plan_rows",
-    "prepare_cache_dir",
+    "remove",
+    "repair",
+    "verify",
 ]

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from featx.errors import CacheCorruptError, CacheError, CacheMissError
+from featx.errors import CacheBusyError, CacheCorruptError, CacheError, CacheMissError
 from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, to_json
-from featx.store.atomic import make_folder, require_writable, sweep, write_file
+from featx.store.atomic import make_folder, require_writable, sweep
 from featx.store.claim import Claim
+from featx.store.compact import SMALL_BYTES, compact, plan_compaction
 from featx.store.derive import derive_rows
-from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry
+from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry, write_entry
 from featx.store.part import Part
 from featx.store.plan import EntryState
 from featx.store.publish import publish_view
 from featx.store.tap import TapShape
 from featx.store.writer import PART_BYTES, PART_SECONDS, PartWriter
+
+MANY_SMALL = 64
+"""Small parts that an entry may have before they are merged."""
 
 
 class CacheEntry:
@@ -32,6 +36,7 @@ class CacheEntry:
 
     def __init__(self, path: Path, key: ExtractionKey) -> None:
         self.path, self.key = path, key
+        self._claim: Claim | None = None
 
     @classmethod
     def open(
@@ -67,8 +72,7 @@ class CacheEntry:
             make_folder(path / PARTS)
             require_writable(path / PARTS)
             if not (path / ENTRY_FILE).exists():
-                text = json.dumps({"format_version": FORMAT_VERSION, "key": to_json(key)}, indent=1)
-                write_file(path / ENTRY_FILE, text.encode())
+                write_entry(path, key)
         found = cls.at(path)
         require_same_key(path, found.key, key)
         return found
@@ -97,7 +101,9 @@ class CacheEntry:
             return cls(folder, ExtractionKey.from_json(said["key"]))
         except (KeyError, TypeError, AttributeError):
             file = folder / ENTRY_FILE
-            raise CacheCorruptError(f"{file} holds no key. Remove it.", str(file)) from None
+            raise CacheCorruptError(
+                f"{file} holds no key. Run featx cache repair.", str(file)
+            ) from None
 
     @property
     def view_path(self) -> Path:
@@ -113,10 +119,15 @@ class CacheEntry:
         """Return the parts, oldest first."""
         return sorted(self.parts_dir.glob("*.h5"))
 
-    def state(self) -> EntryState:
+    def state(self, without: Collection[str] = ()) -> EntryState:
         """Return which rows are here, read afresh from the parts.
 
         Where two parts hold a row, the older one counts.
+
+        Parameters
+        ----------
+        without : collection of str
+            File names of parts to leave out of account.
 
         Raises
         ------
@@ -126,9 +137,12 @@ class CacheEntry:
         names: list[str] = []
         seals: list[str] = []
         heights: list[int] = []
+        sizes: list[int] = []
         shapes: dict[str, TapShape] = {}
         found: list[tuple[tuple[str, ...], dict[str, tuple[int, int]]]] = []
         for path in self.part_paths():
+            if path.name in without:
+                continue
             try:
                 part = Part(path)
             except CacheMissError:
@@ -144,11 +158,21 @@ class CacheEntry:
                 names.append(path.name)
                 seals.append(part.seal)
                 heights.append(part.n)
+                sizes.append(part.size)
+        # The taps of a part share its digests, so each row's place is made once.
         rows: dict[str, dict[str, tuple[int, int]]] = {tap: {} for tap in shapes}
         for taps, where in reversed(found):
             for tap in taps:
                 rows[tap].update(where)
-        return EntryState(tuple(names), tuple(seals), tuple(heights), shapes, rows)
+        return EntryState(
+            tuple(names),
+            tuple(seals),
+            tuple(heights),
+            tuple(sizes),
+            tuple(taps for taps, _ in found),
+            shapes,
+            rows,
+        )
 
     def derive(self, wanted: Mapping[str, tuple[str, ...]], **writer_options: Any) -> int:
         """Compute and publish the rows of `RowPlan.derive`; see `derive_rows`."""
@@ -158,7 +182,8 @@ class CacheEntry:
         self, wait: bool | float = False, notify: Callable[[str], object] | None = None
     ) -> Claim:
         """Return the right to write here, as a context manager; see `Claim`."""
-        return Claim(self.path, wait, notify)
+        self._claim = Claim(self.path, wait, notify)
+        return self._claim
 
     def writer(
         self,
@@ -211,15 +236,30 @@ class CacheEntry:
         CacheWriteError
         """
         sweep(self.path)
-        return publish_view(
-            self.view_path,
-            self.key,
-            self.state(),
-            index,
-            taps=taps,
-            quarantined=quarantined,
-            provenance=provenance or {},
-        )
+
+        def publish(state: EntryState) -> Path:
+            return publish_view(
+                self.view_path,
+                self.key,
+                state,
+                index,
+                taps=taps,
+                quarantined=quarantined,
+                provenance=provenance or {},
+            )
+
+        state = self.state()
+        if sum(size < SMALL_BYTES for size in state.part_bytes) <= MANY_SMALL:
+            return publish(state)
+        # A reader of the view has every part open, and files are slow to open and limited.
+        plan = plan_compaction(state, [s.digest for s in index.samples])
+        held = self._claim is not None and self._claim.held()
+        try:
+            with nullcontext() if held else Claim(self.path):
+                compact(self, plan, state, publish)
+        except CacheBusyError:  # its holder may be counting on the parts
+            publish(state)
+        return self.view_path
 
 
 def require_same_key(path: Path, found: ExtractionKey, wanted: ExtractionKey) -> None:

@@ -6,12 +6,14 @@ import hashlib
 import json
 import os
 import re
+import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import xxhash
 
-from featx.errors import CacheCorruptError
+from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
 from featx.store.atomic import make_folder, require_writable, write_file
 
@@ -88,6 +90,39 @@ def write_dataset(folder: Path, name: str, root: str) -> None:
 def entry_name(key: ExtractionKey) -> str:
     """Return the folder name of an entry: backbone and the first 12 digits of the key's digest."""
     return f"{key.backbone}-{key.digest()[:12]}"
+
+
+def remove(path: str | os.PathLike[str], wait: bool | float = False) -> int:
+    """Remove an entry, or all entries of a data set or cache; return the number of entries.
+
+    Only what featx made goes; a data set's folder goes with its last entry.
+
+    Raises
+    ------
+    CacheMissError
+        There is no entry at `path`.
+    CacheBusyError
+        A process is at work in one.
+    CacheWriteError
+    """
+    folders = entry_folders(Path(path))
+    if not folders:
+        raise CacheMissError(f"{path} is not a cache entry. See: featx cache ls")
+    for folder in folders:
+        with Claim(folder, wait), reporting(folder):
+            # The view goes first, so that nobody reads an entry that is half gone.
+            (folder / VIEW).unlink(missing_ok=True)
+            shutil.rmtree(folder / PARTS)
+            (folder / ENTRY_FILE).unlink(missing_ok=True)
+        with reporting(folder):
+            sweep(folder)
+            with suppress(OSError):
+                folder.rmdir()  # stays where somebody put other files
+            if not entry_folders(folder.parent):
+                (folder.parent / DATASET_FILE).unlink(missing_ok=True)
+                with suppress(OSError):
+                    folder.parent.rmdir()
+    return len(folders)
 
 
 def entry_folders(root: Path) -> list[Path]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import h5py
@@ -86,7 +86,7 @@ class Layout:
 
     def __init__(self) -> None:
         self._memory = _SparseFile()
-        self._arrays: list[tuple[int, np.ndarray]] = []
+        self._streams: list[tuple[int, Iterable[np.ndarray]]] = []
         self.datasets: dict[str, dict[str, Any]] = {}
         self.file = h5py.File(
             self._memory,
@@ -99,6 +99,17 @@ class Layout:
 
     def place(self, name: str, array: np.ndarray, attrs: Mapping[str, Any] = {}) -> None:
         """Add `array` (C-contiguous, little-endian or bytes) as a contiguous data set `name`."""
+        self.stream(name, array.shape, array.dtype, [array], attrs)
+
+    def stream(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        blocks: Iterable[np.ndarray],
+        attrs: Mapping[str, Any] = {},
+    ) -> None:
+        """Add a data set whose bytes come as `blocks` of rows, asked for when they are written."""
         create = h5p.create(h5p.DATASET_CREATE)
         create.set_layout(h5d.CONTIGUOUS)
         create.set_alloc_time(h5d.ALLOC_TIME_EARLY)
@@ -106,18 +117,12 @@ class Layout:
         create.set_obj_track_times(False)
         links = h5p.create(h5p.LINK_CREATE)
         links.set_create_intermediate_group(True)
-        kind = h5t.py_create(array.dtype, logical=True)
-        space = h5s.create_simple(array.shape)
+        kind, space = h5t.py_create(dtype, logical=True), h5s.create_simple(shape)
         made = h5d.create(self.file.id, name.encode(), kind, space, create, links)
         self.file[name].attrs.update(attrs)
-        offset = made.get_offset()
-        if array.nbytes:
-            self._arrays.append((offset, array))
-        self.datasets[name] = {
-            "offset": offset or 0,
-            "shape": list(array.shape),
-            "dtype": array.dtype.str,
-        }
+        offset = made.get_offset() or 0
+        self._streams.append((offset, blocks))
+        self.datasets[name] = {"offset": offset, "shape": list(shape), "dtype": dtype.str}
 
     def write(self, descriptor: int) -> int:
         """Close the HDF5 file, write it to `descriptor` and return its length in bytes."""
@@ -126,13 +131,16 @@ class Layout:
         for page, held in sorted(self._memory.pages.items()):
             start = page * _PAGE
             write_at(descriptor, memoryview(held)[: max(0, min(_PAGE, end - start))], start)
-        for offset, array in self._arrays:
-            write_at(descriptor, array.data.cast("B"), offset)
+        for offset, blocks in self._streams:
+            for block in blocks:
+                if block.nbytes:
+                    write_at(descriptor, block.data.cast("B"), offset)
+                offset += block.nbytes
         os.ftruncate(descriptor, end)
         return end
 
     def close(self) -> None:
         """Let go of the memory; harmless after `write`."""
         self.file.close()
-        self._arrays.clear()
+        self._streams.clear()
         self._memory.pages.clear()

@@ -21,6 +21,10 @@ class EntryState:
         Digest of each part's content.
     part_rows : tuple of int
         Rows of each part.
+    part_bytes : tuple of int
+        Size of each part's file.
+    part_taps : tuple of tuple of str
+        Taps of each part.
     shapes : mapping of str to TapShape
         A tap.
     rows : mapping of str to mapping
@@ -30,6 +34,8 @@ class EntryState:
     parts: tuple[str, ...] = ()
     seals: tuple[str, ...] = ()
     part_rows: tuple[int, ...] = ()
+    part_bytes: tuple[int, ...] = ()
+    part_taps: tuple[tuple[str, ...], ...] = ()
     shapes: Mapping[str, TapShape] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 

@@ -20,6 +20,7 @@ from featx.store.part import DIGEST_BYTES
 from featx.store.plan import EntryState
 from featx.store.sealed import SealedFile, seal
 from featx.store.tap import TapShape
+from featx.store.texts import encode, write_texts
 from featx.store.view import LOST, runs
 
 
@@ -76,12 +77,12 @@ def publish_view(
         "parts": [f"{PARTS}/{name}" for name in names],
         "seals": seals,
     }.items():
-        _place_texts(file, name, texts)
+        write_texts(file, name, texts)
     if len(index.targets) == 1:
-        _place_texts(file, "classes", index.classes[0])
+        write_texts(file, "classes", index.classes[0])
     else:
         for target, classes in zip(index.targets, index.classes, strict=True):
-            _place_texts(file, f"classes/{target}", classes)
+            write_texts(file, f"classes/{target}", classes)
     heights = [state.part_rows[i] for i in used]
     for tap, places in rows.items():
         layout.place(f"rows/{tap}", places)
@@ -158,7 +159,7 @@ def _fingerprint(
     state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
     for sample in samples:
         fields = (sample.relpath, *sample.labels, sample.split, sample.digest, sample.group)
-        state.update("\0".join(fields).encode("utf-8", "surrogateescape") + b"\n\0")
+        state.update(encode("\0".join(fields)) + b"\n\0")
     for places in rows.values():
         state.update(places.data)
     return state.hexdigest()
@@ -170,11 +171,6 @@ def _is_current(path: Path, fingerprint: str) -> bool:
             return view.header.get("fingerprint") == fingerprint
     except (CacheMissError, CacheCorruptError):
         return False
-
-
-def _place_texts(file: h5py.File, name: str, texts: Sequence[str]) -> None:
-    data = np.array([t.encode("utf-8", "surrogateescape") for t in texts], object)
-    file.create_dataset(name, data=data, dtype=h5py.string_dtype("utf-8"))
 
 
 def _place_virtual(

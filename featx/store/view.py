@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from featx.records import DatasetIndex, ExtractionKey, Sample
 from featx.registry import near_misses
 from featx.store.sealed import SealedFile
 from featx.store.tap import TapShape
+from featx.store.texts import read_texts
 
 LOST = (-1, -1)
 """Place of a row that was lost to damage and not extracted again yet."""
@@ -100,11 +100,11 @@ class View(SealedFile):
     def texts(self) -> dict[str, tuple[str, ...]]:
         """Return "paths" and "groups" of the rows, and "classes/<target>" of each target."""
         with self.hdf5() as file:
-            found = {name: _texts(file[name]) for name in ("paths", "groups")}
+            found = {name: read_texts(file[name]) for name in ("paths", "groups")}
             for target in self.targets:
                 classes = file["classes"]
                 named = classes if len(self.targets) == 1 else classes[target]
-                found[f"classes/{target}"] = _texts(named)
+                found[f"classes/{target}"] = read_texts(named)
         return found
 
     def index(self, root: str) -> tuple[DatasetIndex, list[tuple[str, str]]]:
@@ -134,7 +134,3 @@ class View(SealedFile):
         )
         index = DatasetIndex(self.header["dataset"], root, classes, samples, self.targets)
         return index, list(self.quarantined)
-
-
-def _texts(dataset: Any) -> tuple[str, ...]:
-    return tuple(t.decode("utf-8", "surrogateescape") for t in dataset[:])

@@ -1,0 +1,159 @@
+"""Rewriting parts: without the rows that nobody needs any more, and fewer, larger ones.
+
+New parts are published first, then the view, then the old parts go: whenever that is interrupted,
+every row is still there, some twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from featx.store.atomic import reporting, sync_folder
+from featx.store.features import LazyFeatures, PartPool
+from featx.store.folders import read_dataset
+from featx.store.plan import EntryState
+from featx.store.publish import publish_view
+from featx.store.view import View
+from featx.store.writer import PART_BYTES
+
+if TYPE_CHECKING:
+    from featx.store.entry import CacheEntry
+
+SMALL_BYTES = PART_BYTES // 4
+_BLOCK_BYTES = 32 << 20
+
+
+@dataclass(frozen=True)
+class Compaction:
+    """What is to be rewritten.
+
+    Attributes
+    ----------
+    parts : tuple of str
+        Parts that go.
+    keep : mapping of tuple of str to list of str
+        Taps to the image digests whose rows of those taps move into new parts.
+    rows : int
+        Rows that are kept nowhere.
+    """
+
+    parts: tuple[str, ...]
+    keep: Mapping[tuple[str, ...], list[str]]
+    rows: int
+
+
+def plan_compaction(
+    state: EntryState, live: Sequence[str] | None = None, known: Collection[str] = ()
+) -> Compaction:
+    """Decide which parts are rewritten: those with rows to drop, and small ones that can be merged.
+
+    Parameters
+    ----------
+    state : EntryState
+    live : sequence of str, optional
+        Image digests in demand, in the order to lay them out.
+    known : collection of str
+        Parts that rows not in demand are dropped from. The others hold the work of an extraction
+        that was interrupted before any view could show it.
+    """
+    order = {digest: i for i, digest in enumerate(live or ())}
+    taps_of: dict[tuple[int, int], list[str]] = {}
+    names: dict[tuple[int, int], str] = {}
+    for tap, rows in state.rows.items():
+        for digest, place in rows.items():
+            if digest in order or state.parts[place[0]] not in known:
+                taps_of.setdefault(place, []).append(tap)
+                names[place] = digest
+    whole = [0] * len(state.parts)
+    for place, taps in taps_of.items():
+        whole[place[0]] += len(taps) == len(state.part_taps[place[0]])
+    chosen = {i for i, n in enumerate(state.part_rows) if whole[i] < n}
+    small = {i for i, size in enumerate(state.part_bytes) if size < SMALL_BYTES} - chosen
+    if len(small | chosen) > len({state.part_taps[i] for i in small | chosen}):
+        chosen |= small  # there will be fewer
+    keep: dict[tuple[str, ...], list[str]] = {}
+    for place, taps in sorted(taps_of.items()):
+        if place[0] in chosen:
+            keep.setdefault(tuple(sorted(taps)), []).append(names[place])
+    for digests in keep.values():
+        digests.sort(key=lambda d: order.get(d, len(order)))
+    dropped = sum(state.part_rows[i] for i in chosen) - sum(p[0] in chosen for p in taps_of)
+    return Compaction(tuple(state.parts[i] for i in sorted(chosen)), keep, dropped)
+
+
+def compact(
+    entry: CacheEntry,
+    plan: Compaction,
+    state: EntryState,
+    publish: Callable[[EntryState], object],
+) -> None:
+    """Write the new parts of `plan`, point the view at them, and remove the old parts.
+
+    Parameters
+    ----------
+    entry : CacheEntry
+        Claimed.
+    plan : Compaction
+    state : EntryState
+        What the plan was made for.
+    publish : callable taking EntryState
+        Makes the view of what is left.
+
+    Raises
+    ------
+    CacheCorruptError
+        A row to keep is damaged; nothing is removed.
+    CacheWriteError
+    """
+    pool = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
+    origin = {"compacted_parts": list(plan.parts)}
+    for taps, digests in plan.keep.items():
+        sources = {
+            tap: LazyFeatures(
+                pool,
+                tap,
+                state.shapes[tap],
+                np.array([state.rows[tap][d] for d in digests], np.int32),
+            )
+            for tap in taps
+        }
+        shapes = {tap: state.shapes[tap].shape for tap in taps}
+        width = sum(state.shapes[tap].width for tap in taps)
+        step = max(1, _BLOCK_BYTES // (4 * width))
+        with entry.writer(shapes, part_seconds=np.inf, provenance=origin) as writer:
+            for start in range(0, len(digests), step):
+                stop = min(start + step, len(digests))
+                rows = np.arange(start, stop)
+                writer.append(digests[start:stop], {t: s.rows(rows) for t, s in sources.items()})
+    publish(entry.state(without=plan.parts))
+    with reporting(entry.parts_dir):
+        for name in plan.parts:
+            (entry.parts_dir / name).unlink(missing_ok=True)
+        sync_folder(entry.parts_dir)
+
+
+def refresh_view(entry: CacheEntry, state: EntryState) -> None:
+    """Build the view again from what it says, over the parts of `state`.
+
+    Raises
+    ------
+    CacheMissError
+        There is no view, or nothing is left to show.
+    """
+    with View(entry.view_path) as view:
+        index, quarantined = view.index(read_dataset(entry.path.parent).get("root", ""))
+        taps, provenance = list(view.taps), view.header["provenance"]
+    publish_view(
+        entry.view_path,
+        entry.key,
+        state,
+        index,
+        taps=taps,
+        quarantined=quarantined,
+        provenance=provenance,
+        keep_lost=True,
+    )
