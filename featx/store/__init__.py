@@ -13,7 +13,7 @@ from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.export import export_entry
 from featx.store.features import LazyFeatures, load_features
-from featx.store.folders import dataset_dir, entry_name, remove
+from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remove
 from featx.store.gc import gc
 from featx.store.listing import EntryInfo, list_entries
 from featx.store.plan import EntryState, RowPlan, plan_rows
@@ -40,6 +40,7 @@ __all__ = [
     "list_entries",
     "load_features",
     "plan_rows",
+    "prepare_cache_dir",
     "remove",
     "repair",
     "verify",

@@ -15,7 +15,8 @@ import xxhash
 
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
-from featx.store.atomic import make_folder, require_writable, write_file
+from featx.store.atomic import make_folder, reporting, require_writable, sweep, write_file
+from featx.store.claim import Claim
 
 DATASET_FILE = "dataset.json"
 ENTRY_FILE = "entry.json"

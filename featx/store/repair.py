@@ -121,7 +121,7 @@ def _key_from_parts(folder: Path) -> ExtractionKey | None:
         with suppress(CacheCorruptError, CacheMissError), Part(path, salvage=True) as part:
             keys.append(part.key)
     named = [key for key in keys if entry_name(key) == folder.name]
-    return (named or keys or [None])[0]
+    return next(iter(named or keys), None)
 
 
 def _names_in_view(entry: CacheEntry) -> dict[str, dict[int, str]]:
