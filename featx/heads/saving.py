@@ -25,12 +25,8 @@ TRUSTED = (
     "sklearn.preprocessing:StandardScaler",
     "sklearn.preprocessing:Normalizer",
     "sklearn.decomposition:PCA",
-    "sklearn.svm:LinearSVC",
-    "sklearn.linear_model:LogisticRegression",
-    "sklearn.linear_model:RidgeClassifier",
-    "sklearn.discriminant_analysis:LinearDiscriminantAnalysis",
 )
-"""What `from_arrays` may build: classes by "module:name", or all below a package ("featx.heads.")."""
+"""What `from_arrays` may build: classes by "module:name", or all below a package that ends in "."."""
 
 
 def to_arrays(estimator: BaseEstimator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

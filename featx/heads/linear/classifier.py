@@ -25,7 +25,7 @@ from featx.heads.linear.losses import Targets
 from featx.heads.linear.sources import is_lazy
 from featx.heads.linear.space import Space, primal_space
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 @dataclass(frozen=True)

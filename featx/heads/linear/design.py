@@ -7,7 +7,7 @@ r <= min(n, d) coordinates, and on the principal axes its Hessian is close to di
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from scipy.linalg import cho_factor, cho_solve
 
 from featx.heads.linear.losses import Loss
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 BLOCK_ROWS = 2048
 
@@ -64,13 +64,16 @@ class Design:
             return Q[:-1], self.intercept * Q[-1]
         return Q, np.zeros(Q.shape[1])
 
-    def forward(self, Q: Array) -> Array:
-        """Return ``A Q`` in float64."""
-        return self.matrix @ Q
+    def forward(self, Q: Array, dtype: type[np.floating]) -> Array:
+        """Return ``A Q``, computed in `dtype`."""
+        return self._in(dtype) @ Q.astype(dtype, copy=False)
 
     def adjoint(self, R: Array) -> Array:
-        """Return ``Aᵀ R`` in float64."""
-        return self.matrix.T @ R
+        """Return ``Aᵀ R``, computed in the precision of `R`; float64."""
+        return (self._in(R.dtype).T @ R).astype(np.float64, copy=False)
+
+    def _in(self, dtype: Any) -> Array:
+        return self.single if dtype == np.float32 else self.matrix
 
     def diagonal(self, D: Array) -> Array:
         """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K)."""
@@ -81,7 +84,7 @@ class Design:
             out += (block * block).T @ D[start : start + BLOCK_ROWS]
         return out
 
-    def hessian(self, loss: Loss, curvature: Array, C: np.float32) -> Product:
+    def hessian(self, loss: Loss, curvature: Array, C: float) -> Product:
         """Return the Hessian as a `Product` in float32; rows without curvature are left out."""
         active = curvature.any(axis=1)
         if active.mean() < 0.7:
@@ -105,10 +108,8 @@ class Design:
 
 
 class _DenseProduct:
-    def __init__(
-        self, A: Array, penalty: Array, loss: Loss, curvature: Array, C: np.float32
-    ) -> None:
-        self.A, self.loss, self.curvature, self.C = A, loss, curvature, C
+    def __init__(self, A: Array, penalty: Array, loss: Loss, curvature: Array, C: float) -> None:
+        self.A, self.loss, self.curvature, self.C = A, loss, curvature, np.float32(C)
         self.penalty = penalty.astype(np.float32)
 
     def __call__(self, P: Array) -> Array:
@@ -123,5 +124,5 @@ class _DenseProduct:
 
     def take(self, columns: NDArray[np.integer]) -> _DenseProduct:
         return _DenseProduct(
-            self.A, self.penalty, self.loss.take(columns), self.curvature[:, columns], self.C
+            self.A, self.penalty, self.loss.take(columns), self.curvature[:, columns], float(self.C)
         )

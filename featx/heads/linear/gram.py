@@ -21,7 +21,7 @@ from featx.heads.linear.scaling import inverse_scale
 from featx.heads.linear.sources import column_blocks
 from featx.heads.linear.space import Space
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 Rows = NDArray[np.integer]
 
 

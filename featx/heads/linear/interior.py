@@ -8,13 +8,15 @@ vector machines"), with Mehrotra's predictor and corrector. The number of steps 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_factor, cho_solve
 
 from featx.errors import HeadError
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 def solve_hinge(

@@ -7,13 +7,13 @@ positions of the positive entries, since there is at most one a row: every other
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 class Targets:
@@ -88,6 +88,10 @@ class OneVsRest:
         weights = self.weights if self.weights.shape[1] == 1 else self.weights[:, columns]
         return type(self)(self.targets.keep(columns), weights)
 
+    def weights_as(self, dtype: Any) -> Array:
+        """Return the weights in the precision of the decision values."""
+        return self.weights.astype(dtype, copy=False)
+
     def flip(self, Z: Array) -> Array:
         """Change the sign of the positive entries of `Z`, in place."""
         positive = self.targets.positive
@@ -117,12 +121,12 @@ class SquaredHinge(OneVsRest):
 
     def gradient(self, Z: Array) -> Array:
         slack = self._slack(Z)
-        slack *= 2.0 * self.weights
+        slack *= 2.0 * self.weights_as(Z.dtype)
         return self.flip(slack)
 
     def curvature(self, Z: Array) -> Array:
         active = self.flip(Z.copy()) > -1.0
-        return np.multiply(2.0 * self.weights, active)
+        return np.multiply(2.0 * self.weights_as(Z.dtype), active)
 
 
 class Logistic(OneVsRest):
@@ -134,12 +138,12 @@ class Logistic(OneVsRest):
 
     def gradient(self, Z: Array) -> Array:
         p = expit(self.flip(Z.copy()))
-        p *= self.weights
+        p *= self.weights_as(Z.dtype)
         return self.flip(p)
 
     def curvature(self, Z: Array) -> Array:
         p = expit(-np.abs(Z))
-        return self.weights * p * (1.0 - p)
+        return self.weights_as(Z.dtype) * p * (1.0 - p)
 
 
 class Softmax:

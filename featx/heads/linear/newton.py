@@ -19,16 +19,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.heads.linear.design import Design
+from featx.heads.linear.direction import dot, newton_direction
 from featx.heads.linear.losses import Loss
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
-ROUNDING = 1e-14
-"""A gradient this small against the terms that it is the sum of counts as zero."""
+ROUGH = 0.03
+"""The optimality measure up to which decision values and gradients are float32."""
 
 
 @dataclass
@@ -75,168 +78,60 @@ def minimise(
     """
     result = np.array(start, dtype=np.float64)
     problems = result.shape[1] if loss.separable else 1
-    optimality = np.zeros(problems)
+    optimality = np.full(problems, np.inf)
     factorise = np.zeros(problems, dtype=bool)
     penalty = design.penalty[:, None]
-    here = np.arange(result.shape[1])  # the columns of the problems still open
-    Q, Z = result, design.forward(result)
+    here = np.arange(result.shape[1])  # columns of the problems still open
+    dtype: type[np.floating] = np.float32
+    Q, Z = result, design.forward(result, dtype)
     products = steps = 0
     while True:
+        which = here if loss.separable else slice(None)
         slope = loss.gradient(Z)
         curvature = loss.curvature(Z)
         G = penalty * Q + C * design.adjoint(slope)
         diagonal = penalty + C * design.diagonal(loss.diagonal(curvature))
-        reached = _optimality(design, loss, C, Q, G, slope, diagonal)
+        reached, rounding = _optimality(design, loss, C, Q, G, slope, diagonal)
+        if dtype is np.float32 and (reached <= np.maximum(ROUGH, 10 * rounding)).any():
+            dtype = np.float64  # the end game: from here on, all but the directions is float64
+            Z = design.forward(Q, dtype)
+            continue
+        reached[reached <= rounding] = 0.0
+        before, optimality[which] = optimality[which], reached
         result[:, here] = Q
-        optimality[here if loss.separable else slice(None)] = reached
         todo = np.flatnonzero(reached > tol)
         if not len(todo) or steps == max_iter:
             break
+        # Solve the more exactly the faster the gradient falls, but no further than `tol` asks for.
+        accuracy = np.clip((reached / before) ** 2, np.minimum(0.1, 0.1 * tol / reached), 0.1)
         if loss.separable and len(todo) < len(here):
-            here, loss, reached = here[todo], loss.take(todo), reached[todo]
+            here, which, loss, accuracy = here[todo], here[todo], loss.take(todo), accuracy[todo]
             Q, Z, G = Q[:, todo], Z[:, todo], G[:, todo]
             curvature, diagonal = curvature[:, todo], diagonal[:, todo]
-        choice = factorise[here] if loss.separable else factorise
-        P, used = _direction(design, loss, curvature, C, G, diagonal, choice)
-        factorise[here if loss.separable else slice(None)] = choice
+        P, factorise[which], used = newton_direction(
+            design, loss, curvature, C, G, diagonal, accuracy, factorise[which]
+        )
         products += used
-        ZP = design.forward(P)
+        ZP = design.forward(P, dtype)
         t = _line_search(loss, C, penalty, Q, P, Z, ZP)
         Q = Q + t * P
-        Z = Z + t * ZP
+        Z = Z + t.astype(dtype) * ZP
         steps += 1
     return Solution(result, float(optimality.max(initial=0.0)), steps, products)
 
 
-def _dot(loss: Loss, A: Array, B: Array) -> Array:
-    """Inner products a problem."""
-    if loss.separable:
-        return np.einsum("ij,ij->j", A, B)
-    return np.einsum("ij,ij->", A, B)[None]
-
-
 def _optimality(
     design: Design, loss: Loss, C: float, Q: Array, G: Array, slope: Array, diagonal: Array
-) -> Array:
+) -> tuple[Array, Array]:
+    """Return the optimality measure a problem, and what rounding alone could make of it."""
     free = design.penalty == 0
     scaled = G.copy()
     scaled[free] /= np.sqrt(np.maximum(diagonal[free], np.finfo(float).tiny))
-    size = np.sqrt(_dot(loss, scaled, scaled))
-    norm = np.sqrt(_dot(loss, Q[~free], Q[~free]))
-    terms = C * design.largest * np.sqrt(_dot(loss, slope, slope))
-    size[size <= ROUNDING * terms] = 0.0
-    return size / np.maximum(norm, np.finfo(float).tiny)
-
-
-def _direction(
-    design: Design,
-    loss: Loss,
-    curvature: Array,
-    C: float,
-    G: Array,
-    diagonal: Array,
-    factorise: NDArray[np.bool_],
-) -> tuple[Array, int]:
-    """Solve ``H P = -G``; sets `factorise` where conjugate gradients were given up."""
-    if not loss.separable:
-        limit = np.array([500.0])
-    else:
-        limit = _cost_ratio(design, curvature, G.shape[1])
-    P = np.zeros_like(G)
-    iterate = np.flatnonzero(~factorise | (limit < 0)) if loss.separable else np.arange(G.shape[1])
-    used = 0
-    if len(iterate):
-        part = loss.take(iterate) if loss.separable else loss
-        P[:, iterate], solved, used = _conjugate_gradients(
-            design,
-            part,
-            curvature[:, iterate],
-            C,
-            G[:, iterate],
-            diagonal[:, iterate],
-            limit[iterate] if loss.separable else limit,
-        )
-        if loss.separable:
-            factorise[iterate[~solved]] = True
-    if loss.separable:
-        for k in np.flatnonzero(factorise):
-            P[:, k] = design.newton_step(curvature[:, k], C, G[:, k])
-    return P, used
-
-
-def _cost_ratio(design: Design, curvature: Array, problems: int) -> Array:
-    """Conjugate-gradient iterations that one factorisation costs, a problem."""
-    rows = np.count_nonzero(curvature, axis=0).astype(float)
-    wide, tall = np.minimum(rows, design.width), np.maximum(rows, design.width)
-    factorisation = 2.0 * (wide**2 * tall + wide**3 / 3)  # float64: twice float32's cost
-    # A product for few problems is bound by memory and costs what one for several more does.
-    iteration = 4.0 * design.rows * design.width * (problems + 8) / problems
-    return np.maximum(10.0, factorisation / iteration)
-
-
-def _conjugate_gradients(
-    design: Design,
-    loss: Loss,
-    curvature: Array,
-    C: float,
-    G: Array,
-    diagonal: Array,
-    limit: Array,
-    accuracy: float = 0.05,
-) -> tuple[Array, NDArray[np.bool_], int]:
-    """Solve ``H P = -G`` in float32 to a relative `accuracy` in the preconditioned norm.
-
-    Returns
-    -------
-    P : ndarray of shape (r, K), float64
-    solved : ndarray of shape (K,) or (1,), bool
-        False where the iteration `limit` came first.
-    used : int
-        Iterations.
-    """
-    problems = G.shape[1] if loss.separable else 1
-    unit = np.sqrt(_dot(loss, G, G))
-    unit[unit == 0] = 1.0
-    product = design.hessian(loss, curvature.astype(np.float32), np.float32(C))
-    here = np.arange(problems)
-    inverse = (1.0 / diagonal).astype(np.float32)
-    R = (-G / unit).astype(np.float32)
-    result = np.zeros(G.shape, dtype=np.float32)
-    X = np.zeros_like(R)
-    S = inverse * R
-    P = S
-    rs = _dot(loss, R, S)
-    target = accuracy**2 * rs
-    solved = np.zeros(problems, dtype=bool)
-    used = 0
-    while True:
-        HP = product(P)
-        curve = _dot(loss, P, HP)
-        alpha = rs / np.where(curve > 0, curve, np.inf)
-        X = X + alpha * P
-        R = R - alpha * HP
-        S = inverse * R
-        before, rs = rs, _dot(loss, R, S)
-        used += 1
-        done = (rs <= target) | (curve <= 0)
-        solved[here[done]] = True
-        going = ~done & (used < limit)
-        if not going.any():
-            break
-        beta = np.where(done, 0.0, rs / np.where(before > 0, before, 1.0)).astype(np.float32)
-        P = S + beta * P
-        if loss.separable and going.mean() < 0.8:
-            result[:, here] = X
-            keep = np.flatnonzero(going)
-            here, limit = here[keep], limit[keep]
-            X, R, P, inverse = X[:, keep], R[:, keep], P[:, keep], inverse[:, keep]
-            rs, target = rs[keep], target[keep]
-            product = product.take(keep)
-    if loss.separable:
-        result[:, here] = X
-    else:
-        result = X
-    return result * unit, solved, used
+    size = np.sqrt(dot(loss, scaled, scaled))
+    norm = np.sqrt(dot(loss, Q[~free], Q[~free]))
+    norm = np.maximum(norm, 1e-30 + 1e-30 * size)
+    terms = C * design.largest * np.sqrt(dot(loss, slope, slope).astype(float))
+    return size / norm, 0.05 * np.finfo(slope.dtype).eps * terms / norm
 
 
 def _line_search(
@@ -246,20 +141,20 @@ def _line_search(
 
     Slopes are compared, not values: near the optimum differences of values drown in rounding.
     """
-    quadratic = _dot(loss, penalty * P, P)
-    linear = _dot(loss, penalty * P, Q)
-    at_zero = linear + C * _dot(loss, loss.gradient(Z), ZP)
+    quadratic = dot(loss, penalty * P, P)
+    linear = dot(loss, penalty * P, Q)
+    at_zero = linear + C * dot(loss, loss.gradient(Z), ZP)
     t = np.ones_like(quadratic)
     low, high = np.zeros_like(t), np.full_like(t, np.inf)
     here = np.arange(len(t))
     for _ in range(30):
         now = t[here]
         Zt = Z + now * ZP
-        slope = linear + now * quadratic + C * _dot(loss, loss.gradient(Zt), ZP)
+        slope = linear + now * quadratic + C * dot(loss, loss.gradient(Zt), ZP)
         going = np.abs(slope) > 0.25 * np.abs(at_zero)
         if not going.any():
             break
-        bend = quadratic + C * _dot(
+        bend = quadratic + C * dot(
             loss, ZP, loss.hessian_times(loss.curvature(Zt), ZP.copy(), slice(None))
         )
         low = np.where(slope < 0, now, low)

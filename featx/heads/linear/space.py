@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from featx.heads.linear.scaling import inverse_scale
 from featx.heads.linear.sources import row_blocks
 
-Array = NDArray[np.floating]
+Array = NDArray[Any]
 
 
 class Space:
