@@ -1,0 +1,210 @@
+"""Every installed engine gives Keras's numbers: families × taps × precisions."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from featx.backbones import build_graph, parse_backbone, resolve_weights
+from featx.engines import ENGINES, Runner
+from featx.errors import EngineError, UnknownNameError
+from featx.records import BackboneSpec, TapSpec
+
+INSTALLED = [name for name in ENGINES if ENGINES.get(name).missing() is None]
+TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
+
+# Input sizes small enough to be quick and large enough for more than one row at the last layer.
+FAMILIES = {
+    "mobilenet": 96,
+    "resnet50": 96,
+    "vgg16": 64,
+    "inception_v3": 112,
+    "mobilenet_v2": 96,
+    "mobilenet_v3_small": 96,
+    "resnet50_v2": 96,
+    "densenet121": 64,
+    "efficientnet_b0": 96,
+    "xception": 96,
+    "nasnet_mobile": 96,
+    "inception_resnet_v2": 112,
+    "convnext_tiny": 64,
+    "efficientnet_v2_b0": 96,
+}
+QUICK = ("mobilenet", "mobilenet_v3_small")
+NAMED = {"mobilenet": "conv_pw_5_relu", "vgg16": "block4_pool", "inception_v3": "mixed5"}
+
+
+def spec_of(name: str) -> BackboneSpec:
+    size = FAMILIES[name]
+    return parse_backbone(name, weights="random", image_size=(size, size + 32))
+
+
+def taps_of(name: str) -> list[TapSpec]:
+    texts = ["avg", "max", "flatten"]
+    if name in NAMED:
+        texts += [f"{NAMED[name]}:avg", f"{NAMED[name]}:flatten"]
+    return [TapSpec.parse(text) for text in texts]
+
+
+def pictures(spec: BackboneSpec, count: int) -> np.ndarray:
+    """Smooth gradients with noise: flat enough to be like photos, no two alike."""
+    rng = np.random.default_rng(11)
+    height, width = spec.image.height, spec.image.width
+    rows, columns = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    waves = rng.normal(0, 1, (count, 3, 3))
+    smooth = waves[..., 0, None, None] * rows + waves[..., 1, None, None] * columns
+    smooth = 128 + 90 * np.sin(4 * smooth + waves[..., 2, None, None])
+    noisy = smooth + rng.normal(0, 12, smooth.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8).transpose(0, 2, 3, 1).copy()
+
+
+@functools.cache
+def keras_features(name: str) -> dict[str, np.ndarray]:
+    spec = spec_of(name)
+    graph = build_graph(spec, resolve_weights(spec), taps_of(name))
+    out = graph(pictures(spec, 5), training=False)
+    return {tap: np.asarray(value) for tap, value in out.items()}
+
+
+def load(engine: str, name: str, precision: str) -> Runner:
+    if precision not in ENGINES.get(engine).precisions():
+        pytest.skip(f"{engine} has no {precision} on this machine")
+    spec = spec_of(name)
+    return ENGINES.get(engine).load(spec, resolve_weights(spec), taps_of(name), precision)
+
+
+def relative_error(found: np.ndarray, wanted: np.ndarray) -> float:
+    """Distance in units of the tap's scale: its root mean square."""
+    assert found.shape == wanted.shape
+    assert found.dtype == np.float32
+    return float(np.linalg.norm(found - wanted) / np.linalg.norm(wanted))
+
+
+def test_some_engine_is_installed() -> None:
+    assert {"openvino", "tensorflow"} & set(INSTALLED)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("precision", list(TOLERANCES))
+@pytest.mark.parametrize(
+    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES]
+)
+def test_features_equal_keras(name: str, precision: str, engine: str) -> None:
+    runner = load(engine, name, precision)
+    spec = spec_of(name)
+    batch = pictures(spec, 5)
+    before = batch.copy()
+    found = runner.run(batch)
+    np.testing.assert_array_equal(batch, before)
+    wanted = keras_features(name)
+    assert list(found) == [tap.name for tap in taps_of(name)] == list(runner.taps)
+    for tap, values in found.items():
+        assert values.shape == (5, np.prod(runner.taps[tap]))
+        error = relative_error(values, wanted[tap])
+        assert error <= TOLERANCES[precision], f"{tap}: {error:.1e}"
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+@pytest.mark.parametrize("precision", list(TOLERANCES))
+def test_a_row_has_the_same_bits_in_every_batch(engine: str, precision: str) -> None:
+    runner = load(engine, "mobilenet", precision)
+    size = runner.batch_size
+    batch = pictures(spec_of("mobilenet"), 2 * size + 3)
+    whole = runner.run(batch)
+    order = np.random.default_rng(0).permutation(len(batch))
+    shuffled = runner.run(batch[order])
+    alone = runner.run(batch[size + 1 : size + 2])
+    again = runner.run(batch)
+    streamed = list(runner.stream(batch[i : i + 7] for i in range(0, len(batch), 7)))
+    for tap, values in whole.items():
+        np.testing.assert_array_equal(shuffled[tap], values[order])
+        np.testing.assert_array_equal(alone[tap], values[size + 1 : size + 2])
+        np.testing.assert_array_equal(again[tap], values)
+        np.testing.assert_array_equal(np.concatenate([s[tap] for s in streamed]), values)
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_results_stay_when_the_runner_goes_on(engine: str) -> None:
+    runner = load(engine, "mobilenet", "float32")
+    batch = pictures(spec_of("mobilenet"), 40)
+    first = runner.run(batch[:4])
+    kept = {tap: values.copy() for tap, values in first.items()}
+    runner.run(batch)
+    for tap, values in first.items():
+        np.testing.assert_array_equal(values, kept[tap])
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_two_loads_agree_to_the_last_bit(engine: str) -> None:
+    batch = pictures(spec_of("mobilenet"), 3)
+    one, other = (load(engine, "mobilenet", "float32").run(batch) for _ in range(2))
+    for tap in one:
+        np.testing.assert_array_equal(one[tap], other[tap])
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_values_that_are_not_finite_name_the_tap(engine: str, tmp_path: Path) -> None:
+    import keras
+
+    model = keras.applications.MobileNet(
+        weights=None, alpha=0.25, include_top=False, input_shape=(64, 64, 3)
+    )
+    model.get_layer("conv_pw_13_bn").set_weights(
+        [np.full(w.shape, np.nan, np.float32) for w in model.get_layer("conv_pw_13_bn").weights]
+    )
+    path = tmp_path / "nan.weights.h5"
+    model.save_weights(path)
+    spec = parse_backbone("mobilenet(alpha=0.25)", weights=str(path), image_size=64)
+    # Before the activation: max(0, NaN) is 0 in OpenVINO.
+    taps = [TapSpec("conv_pw_1_relu", "avg"), TapSpec("conv_pw_13_bn", "avg")]
+    runner = ENGINES.get(engine).load(spec, resolve_weights(spec), taps, "float32")
+    with pytest.raises(EngineError, match="tap 'conv_pw_13_bn:avg' gave 256 values that are not finite"):
+        runner.run(np.zeros((1, 64, 64, 3), np.uint8))
+
+
+@pytest.mark.parametrize("engine", INSTALLED)
+def test_unknown_layer_comes_through(engine: str) -> None:
+    spec = parse_backbone("mobilenet(alpha=0.25)", weights="random", image_size=64)
+    with pytest.raises(UnknownNameError, match="conv_pw_5_relu"):
+        ENGINES.get(engine).load(
+            spec, resolve_weights(spec), [TapSpec("conv_pw_5_rel", "avg")], "float32"
+        )
+
+
+def test_jax_equals_tensorflow(tmp_path: Path) -> None:
+    """In a process of its own, since Keras takes one backend a process."""
+    if importlib.util.find_spec("jax") is None:
+        pytest.skip("jax is not installed")
+    code = f"""
+import sys, numpy as np
+from featx.backbones import parse_backbone, resolve_weights
+from featx.engines import ENGINES, choose_engine
+from featx.records import TapSpec
+assert choose_engine()[0] == "jax"
+spec = parse_backbone("mobilenet", weights="random", image_size=(96, 128))
+taps = [TapSpec.parse(t) for t in {[t.name for t in taps_of("mobilenet")]!r}]
+batch = np.load({str(tmp_path / "batch.npy")!r})
+for precision in ("float32", "bfloat16"):
+    runner = ENGINES.get("jax").load(spec, resolve_weights(spec), taps, precision)
+    out = runner.run(batch)
+    alone = runner.run(batch[3:4])
+    assert all(np.array_equal(alone[t], out[t][3:4]) for t in out)
+    np.savez({str(tmp_path)!r} + "/" + precision + ".npz", **out)
+assert "tensorflow" not in sys.modules
+"""
+    np.save(tmp_path / "batch.npy", pictures(spec_of("mobilenet"), 5))
+    subprocess.run(
+        [sys.executable, "-c", code], check=True, env={**os.environ, "KERAS_BACKEND": "jax"}
+    )
+    wanted = keras_features("mobilenet")
+    for precision, tolerance in TOLERANCES.items():
+        with np.load(tmp_path / f"{precision}.npz") as found:
+            for tap, values in wanted.items():
+                assert relative_error(found[tap], values) <= tolerance
