@@ -274,19 +274,32 @@ def _cut(
     # Half rounds up, as people expect; numpy's own rounding goes to even numbers.
     need = np.clip(np.floor(fraction * counts + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 1))
     is_test = np.zeros(len(y), dtype=bool)
+    seen, taken = np.zeros(len(names)), np.zeros(len(names), dtype=np.int64)
     big, single = _big_units(y, units, rng)
     for member in big:
+        inside = np.bincount(y[member], minlength=len(names))
+        seen += inside
         if held[member].any():
             continue
-        inside = np.bincount(y[member], minlength=len(names))
-        # Does taking the unit bring the classes nearer to what they need (squared distance)?
-        if (inside * (2 * need - inside)).sum() >= 0 and (inside < counts)[inside > 0].all():
+        # The test side gets its share of the units as they come, not the first ones: it takes one
+        # if that brings its classes nearer to their share of what was seen (squared distance).
+        lacking = seen * need / counts - taken
+        if (inside * (2 * lacking - inside)).sum() >= 0 and (taken + inside < counts).all():
             is_test[member] = True
-            need = need - inside
+            taken += inside
     single = single[~held[single]]
     for c in range(len(names)):
         mine = single[y[single] == c]
-        is_test[mine[: max(0, need[c])]] = True
+        is_test[mine[: max(0, need[c] - taken[c])]] = True
+    # A class of few large units may have got none: give it its smallest that can be spared.
+    for c in range(len(names)):
+        if not is_test[y == c].any():
+            for member in reversed(big):
+                left = np.bincount(y[~is_test], minlength=len(names))
+                inside = np.bincount(y[member], minlength=len(names))
+                if inside[c] and not held[member].any() and (left > inside)[inside > 0].all():
+                    is_test[member] = True
+                    break
     return is_test
 
 

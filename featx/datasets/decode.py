@@ -55,8 +55,11 @@ MAX_PIXELS = 178_956_970
 SCALED_MARGIN = 2
 """A JPEG decoded in scale is at least this many times as large as asked for, in both directions."""
 
-SCALED_TOLERANCE = (1.0, 16)
-"""Mean and largest absolute difference, of 255, between scaled and full JPEG decoding."""
+SCALED_TOLERANCE = (2.0, 20)
+"""Mean and largest absolute difference, of 255, between scaled and full JPEG decoding of an image.
+
+On real photos the mean is 0.4 on average over images, 1.8 in the worst, the largest 16.
+"""
 
 _MAGIC = (
     (b"\xff\xd8\xff", "Jpeg"),
