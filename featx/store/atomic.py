@@ -15,8 +15,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import xxhash
+
 from featx.errors import CacheWriteError
 from featx.store.owner import Owner, this_process
+
+checksum = xxhash.xxh3_64_intdigest
+"""XXH3, 64 bits: on the machines at hand faster than memory can be copied."""
 
 TEMP_SUFFIX = ".tmp"
 _ABANDONED_SECONDS = 3600.0

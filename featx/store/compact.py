@@ -124,7 +124,9 @@ def compact(
         shapes = {tap: state.shapes[tap].shape for tap in taps}
         width = sum(state.shapes[tap].width for tap in taps)
         step = max(1, _BLOCK_BYTES // (4 * width))
-        with entry.writer(shapes, part_seconds=np.inf, provenance=origin) as writer:
+        with entry.writer(
+            shapes, part_seconds=np.inf, provenance=origin, compression=state.compression
+        ) as writer:
             for start in range(0, len(digests), step):
                 stop = min(start + step, len(digests))
                 rows = np.arange(start, stop)

@@ -138,6 +138,7 @@ class CacheEntry:
         seals: list[str] = []
         heights: list[int] = []
         sizes: list[int] = []
+        compression = "none"
         shapes: dict[str, TapShape] = {}
         found: list[tuple[tuple[str, ...], dict[str, tuple[int, int]]]] = []
         for path in self.part_paths():
@@ -159,6 +160,7 @@ class CacheEntry:
                 seals.append(part.seal)
                 heights.append(part.n)
                 sizes.append(part.size)
+                compression = part.compression
         # The taps of a part share its digests, so each row's place is made once.
         rows: dict[str, dict[str, tuple[int, int]]] = {tap: {} for tap in shapes}
         for taps, where in reversed(found):
@@ -170,6 +172,7 @@ class CacheEntry:
             tuple(heights),
             tuple(sizes),
             tuple(taps for taps, _ in found),
+            compression,
             shapes,
             rows,
         )
@@ -192,6 +195,7 @@ class CacheEntry:
         part_bytes: int = PART_BYTES,
         part_seconds: float = PART_SECONDS,
         provenance: Mapping[str, Any] | None = None,
+        compression: str = "none",
     ) -> PartWriter:
         """Return a writer of parts, as a context manager; see `PartWriter`."""
         return PartWriter(
@@ -201,6 +205,7 @@ class CacheEntry:
             part_bytes=part_bytes,
             part_seconds=part_seconds,
             provenance=provenance,
+            compression=compression,
         )
 
     def publish_view(

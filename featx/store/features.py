@@ -12,6 +12,7 @@ import numpy as np
 
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FeatureSet
+from featx.store.compressed import CompressedTap
 from featx.store.folders import VIEW
 from featx.store.part import Part
 from featx.store.tap import StoredTap, TapShape
@@ -147,7 +148,7 @@ class LazyFeatures:
             stop = min(start + step, len(self))
             yield slice(start, stop), self._range(start, stop)
 
-    def _stored(self, part: int) -> StoredTap:
+    def _stored(self, part: int) -> StoredTap | CompressedTap:
         return self._pool[part].tap(self._tap)
 
     def _range(self, start: int, stop: int) -> np.ndarray:

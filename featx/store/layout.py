@@ -16,7 +16,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5p, h5s, h5t
 
-from featx.store.atomic import write_at
+from featx.store.atomic import checksum, write_at
 
 _PAGE = 1 << 16
 _ALIGN_OVER, _ALIGN_TO = 1 << 16, 4096
@@ -123,6 +123,38 @@ class Layout:
         offset = made.get_offset() or 0
         self._streams.append((offset, blocks))
         self.datasets[name] = {"offset": offset, "shape": list(shape), "dtype": dtype.str}
+
+    def compress(
+        self,
+        name: str,
+        array: np.ndarray,
+        chunks: tuple[int, int],
+        filters: Mapping[str, Any],
+        attrs: Mapping[str, Any] = {},
+    ) -> None:
+        """Add `array` as a data set of filtered chunks, which are held in memory until written.
+
+        Its entry in `datasets` has "pieces": for each chunk, first row, first column, offset, size
+        and checksum.
+        """
+        made = self.file.create_dataset(
+            name, data=array, chunks=chunks, track_times=False, **filters
+        )
+        made.attrs.update(attrs)
+        made.flush()
+        pieces = []
+        for i in range(made.id.get_num_chunks()):
+            piece = made.id.get_chunk_info(i)
+            data = bytearray(piece.size)
+            self._memory.seek(piece.byte_offset)
+            self._memory.readinto(data)
+            pieces.append([*piece.chunk_offset, piece.byte_offset, piece.size, checksum(data)])
+        self.datasets[name] = {
+            "chunks": list(chunks),
+            "shape": list(array.shape),
+            "dtype": array.dtype.str,
+            "pieces": pieces,
+        }
 
     def write(self, descriptor: int) -> int:
         """Close the HDF5 file, write it to `descriptor` and return its length in bytes."""

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
+from featx.store.compressed import CompressedTap, blosc2_filter, chunk_shape
 from featx.store.layout import Layout
 from featx.store.sealed import SealedFile, seal
 from featx.store.tap import StoredTap, TapShape, rows_in, tile_sums
@@ -38,6 +39,7 @@ def write_part(
     digests: Sequence[str],
     rows: Mapping[str, np.ndarray],
     provenance: Mapping[str, Any],
+    compression: str = "none",
 ) -> Path:
     """Write one part into `folder` and return its path.
 
@@ -52,11 +54,14 @@ def write_part(
         Of the stored dtype, C-contiguous.
     provenance : mapping
         JSON-able: engine, versions, host.
+    compression : str
+        "none" or "blosc2".
 
     Raises
     ------
     CacheWriteError
     """
+    filters = blosc2_filter() if compression == "blosc2" else None
     path = folder / new_part_name()
     layout = Layout()
     layout.file.attrs.update(
@@ -73,13 +78,19 @@ def write_part(
     for tap, shape in shapes.items():
         values = rows[tap]
         tile = tile_width(shape)
-        layout.place(f"features/{tap}", values, {"shape": shape.shape})
-        layout.place(f"checksums/{tap}", tile_sums(values, tile), {"tile": tile})
+        attrs = {"shape": shape.shape}
+        if filters:
+            chunks = chunk_shape(len(values), tile)
+            layout.compress(f"features/{tap}", values, chunks, filters, attrs)
+        else:
+            layout.place(f"features/{tap}", values, attrs)
+            layout.place(f"checksums/{tap}", tile_sums(values, tile), {"tile": tile})
         taps[tap] = {"shape": list(shape.shape), "dtype": shape.dtype, "tile": tile}
     header = {
         "kind": "part",
         "format_version": FORMAT_VERSION,
         "rows": len(digests),
+        "compression": compression,
         "key": to_json(key),
         "taps": taps,
         "provenance": to_json(provenance),
@@ -106,6 +117,8 @@ class Part(SealedFile):
     taps : dict of str to TapShape
     n : int
         Rows.
+    compression : str
+        "none" or "blosc2".
 
     Raises
     ------
@@ -122,7 +135,8 @@ class Part(SealedFile):
         self.taps = {
             tap: TapShape(tuple(t["shape"]), t["dtype"]) for tap, t in self.header["taps"].items()
         }
-        self._open: dict[str, StoredTap] = {}
+        self.compression: str = self.header["compression"]
+        self._open: dict[str, StoredTap | CompressedTap] = {}
 
     def digests(self) -> list[str]:
         """Return the image digest of each row."""
@@ -137,9 +151,12 @@ class Part(SealedFile):
             if (tile_sums(_as_bytes(names[r : r + 1]), DIGEST_BYTES)[0] != sums[r]).any()
         ]
 
-    def tap(self, tap: str) -> StoredTap:
+    def tap(self, tap: str) -> StoredTap | CompressedTap:
         """Return the rows of `tap`, ready to be read."""
         if tap not in self._open:
-            tile = self.header["taps"][tap]["tile"]
-            self._open[tap] = StoredTap(self, tap, self.taps[tap], tile)
+            if "pieces" in self.header["datasets"][f"features/{tap}"]:
+                self._open[tap] = CompressedTap(self, tap, self.taps[tap])
+            else:
+                tile = self.header["taps"][tap]["tile"]
+                self._open[tap] = StoredTap(self, tap, self.taps[tap], tile)
         return self._open[tap]

@@ -25,6 +25,8 @@ class EntryState:
         Size of each part's file.
     part_taps : tuple of tuple of str
         Taps of each part.
+    compression : str
+        Of the newest part.
     shapes : mapping of str to TapShape
         A tap.
     rows : mapping of str to mapping
@@ -36,6 +38,7 @@ class EntryState:
     part_rows: tuple[int, ...] = ()
     part_bytes: tuple[int, ...] = ()
     part_taps: tuple[tuple[str, ...], ...] = ()
+    compression: str = "none"
     shapes: Mapping[str, TapShape] = field(default_factory=dict)
     rows: Mapping[str, Mapping[str, tuple[int, int]]] = field(default_factory=dict)
 

@@ -152,15 +152,21 @@ def _salvage(entry: CacheEntry, path: Path, check: PartCheck, known: dict[int, s
             shapes = {tap: part.taps[tap].shape for tap in taps}
             width = sum(part.taps[tap].width for tap in taps)
             step = max(1, _ROWS_BYTES // (4 * width))
-            provenance = part.header["provenance"]
-            with entry.writer(shapes, provenance=provenance, part_seconds=float("inf")) as writer:
+            names = [digests[r].decode() if check.named[r] else known[r] for r in rows]
+            with (
+                suppress(CacheCorruptError),  # compressed rows in a file with no structure left
+                entry.writer(
+                    shapes,
+                    part_seconds=np.inf,
+                    provenance=part.header["provenance"],
+                    compression=part.compression,
+                ) as writer,
+            ):
                 for start in range(0, len(rows), step):
-                    chosen = rows[start : start + step]
-                    writer.append(
-                        [known[r] if not check.named[r] else digests[r].decode() for r in chosen],
-                        {tap: part.tap(tap).unchecked(np.array(chosen)) for tap in taps},
-                    )
-            kept += len(rows)
+                    chosen = np.array(rows[start : start + step])
+                    found = {tap: part.tap(tap).unchecked(chosen) for tap in taps}
+                    writer.append(names[start : start + step], found)
+                    kept += len(chosen)
     return kept
 
 

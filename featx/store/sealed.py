@@ -27,7 +27,7 @@ import numpy as np
 import xxhash
 
 from featx.errors import CacheCorruptError, CacheMissError
-from featx.store.atomic import new_file, write_at
+from featx.store.atomic import checksum, new_file, write_at
 from featx.store.layout import Layout
 
 MAGIC = b"featx sealed 1\r\n"
@@ -35,8 +35,6 @@ BLOCK = 1 << 18
 _FOOTER = struct.Struct("<16sQQQQQ")  # magic, block, body, table and JSON bytes, checksum
 _READ = 1 << 23
 _SEARCH = 1 << 26
-
-checksum = xxhash.xxh3_64_intdigest
 
 
 def seal(path: Path, layout: Layout, header: Mapping[str, Any]) -> str:
@@ -132,6 +130,7 @@ class SealedFile:
             self.close()
             raise
         self._sound = np.zeros(len(self._table), bool)
+        self._bulk = self._find_bulk()
 
     def _read_trailer(self, salvage: bool) -> None:
         self.size = os.fstat(self._descriptor).st_size
@@ -146,7 +145,7 @@ class SealedFile:
         whole = self._body + 2 * len(trailer) == self.size
         if not (whole or salvage):
             raise self.corrupt("is truncated")
-        self.copies_agree = whole and self._bytes(self._body, 2 * len(trailer)) == trailer * 2
+        self.copies_agree = whole and self.bytes_at(self._body, 2 * len(trailer)) == trailer * 2
         self._table = np.frombuffer(trailer[:table_bytes], "<u8")
         self.header = json.loads(trailer[table_bytes : table_bytes + text_bytes])
         self.seal = _seal_of(trailer)
@@ -155,19 +154,19 @@ class SealedFile:
         """Return the trailer that ends at `end`, if a sound one does."""
         if end < _FOOTER.size:
             return None
-        footer = self._bytes(end - _FOOTER.size, _FOOTER.size)
+        footer = self.bytes_at(end - _FOOTER.size, _FOOTER.size)
         magic, block, body, table_bytes, text_bytes, total = _FOOTER.unpack(footer)
         length = table_bytes + text_bytes + _FOOTER.size
         if magic != MAGIC or block == 0 or length > end or table_bytes != -(-body // block) * 8:
             return None
-        content = self._bytes(end - length, length - _FOOTER.size)
+        content = self.bytes_at(end - length, length - _FOOTER.size)
         plain = _FOOTER.pack(magic, block, body, table_bytes, text_bytes, 0)
         return content + footer if checksum(content + plain) == total else None
 
     def _find_trailer(self) -> bytes | None:
         """Return a sound trailer found by its magic near the end of the file."""
         start = max(0, self.size - _SEARCH)
-        tail = self._bytes(start, self.size - start)
+        tail = self.bytes_at(start, self.size - start)
         at = tail.rfind(MAGIC)
         while at >= 0:
             if start + at + _FOOTER.size <= self.size:
@@ -209,7 +208,8 @@ class SealedFile:
         except OSError as error:
             raise self.corrupt(f"cannot be read ({error.strerror})") from error
 
-    def _bytes(self, offset: int, count: int) -> bytes:
+    def bytes_at(self, offset: int, count: int) -> bytes:
+        """Return `count` bytes from `offset` on, unchecked."""
         buffer = bytearray(count)
         self._read(memoryview(buffer), offset)
         return bytes(buffer)
@@ -234,7 +234,7 @@ class SealedFile:
         for number in range(start // self._block, -(-stop // self._block)):
             if not self._sound[number]:
                 low = number * self._block
-                block = self._bytes(low, min(self._block, self._body - low))
+                block = self.bytes_at(low, min(self._block, self._body - low))
                 if checksum(block) == self._table[number]:
                     self._sound[number] = True
                 else:
@@ -302,18 +302,41 @@ class SealedFile:
         if self._descriptor >= 0 and os.fstat(self._descriptor).st_size < self.size:
             raise self.corrupt("has been truncated")
 
-    def hdf5(self) -> h5py.File:
+    def hdf5(self, *, checked: bool = True) -> h5py.File:
         """Open as HDF5, after checking everything that HDF5 may take for structure.
+
+        Unchecked, HDF5's own checksums of its structures are all that stands between it and damage.
 
         Raises
         ------
         CacheCorruptError
         """
-        bulk = [self.span(n) for n in self.header["datasets"] if n.startswith("features/")]
         for number in range(len(self._table)):
             low = number * self._block
             high = min(low + self._block, self._body)
-            plain = any(a <= low and high <= b for a, b in bulk)
-            if not plain and self.check(low, high):
+            if checked and not self._is_bulk(low, high) and self.check(low, high):
                 raise self.corrupt("has damaged metadata")
-        return h5py.File(self.path, "r", locking=False)
+        try:
+            return h5py.File(self.path, "r", locking=False)
+        except OSError as error:
+            raise self.corrupt(f"cannot be opened ({error})") from error
+
+    def _find_bulk(self) -> list[tuple[int, int]]:
+        """Return the stretches of the file that hold nothing but rows of features."""
+        spans = []
+        for name, spec in self.header["datasets"].items():
+            if "pieces" in spec:
+                spans += [(start, start + size) for _, _, start, size, _ in spec["pieces"]]
+            elif name.startswith("features/"):
+                spans.append(self.span(name))
+        merged: list[tuple[int, int]] = []
+        for start, stop in sorted(spans):
+            if merged and merged[-1][1] == start:
+                merged[-1] = merged[-1][0], stop
+            else:
+                merged.append((start, stop))
+        return merged
+
+    def _is_bulk(self, start: int, stop: int) -> bool:
+        """Return whether bytes `start` to `stop` hold nothing but rows of features."""
+        return any(low <= start and stop <= high for low, high in self._bulk)

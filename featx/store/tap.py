@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.errors import CacheCorruptError
-from featx.store.sealed import SealedFile, checksum
+from featx.store.atomic import checksum
+from featx.store.sealed import SealedFile
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,12 @@ def rows_in(ranges: Sequence[tuple[int, int]], span: tuple[int, int], row_bytes:
     return sorted(rows)
 
 
+def damaged_error(file: SealedFile, tap: str, rows: Sequence[int]) -> CacheCorruptError:
+    """Return the error for `rows` of `tap` that are not as written."""
+    shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
+    return file.corrupt(f"has {len(rows)} damaged row(s) of tap {tap!r} ({shown})", tap, rows)
+
+
 class StoredTap:
     """The rows of one tap in one part.
 
@@ -107,7 +114,7 @@ class StoredTap:
         if bad:
             wrong = [r for r in self.damaged_rows(bad) if start <= r < start + len(out)]
             if wrong:
-                raise self.damaged(wrong)
+                raise damaged_error(self._file, self._tap, wrong)
 
     def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` (k, width), C-contiguous and of the stored dtype, with `rows` (k,).
@@ -127,7 +134,7 @@ class StoredTap:
             sums, numbers = tile_sums(out[fresh], self._tile), rows[fresh]
         wrong = (sums != self._sums[numbers]).any(axis=1)
         if wrong.any():
-            raise self.damaged(np.unique(numbers[wrong]).tolist())
+            raise damaged_error(self._file, self._tap, np.unique(numbers[wrong]).tolist())
         self._sound[numbers] = True
 
     def columns(self, row: int, start: int, out: np.ndarray) -> None:
@@ -150,7 +157,7 @@ class StoredTap:
             else:
                 wrong.add(number)
         if wrong:
-            raise self.damaged(sorted(wrong))
+            raise damaged_error(self._file, self._tap, sorted(wrong))
         out[:] = self._values[rows, start : start + out.shape[1]]
 
     def _tiles(self, start: int, stop: int) -> tuple[int, int]:
@@ -169,10 +176,3 @@ class StoredTap:
             for r in suspects
             if (tile_sums(values[r : r + 1], self._tile)[0] != self._sums[r]).any()
         ]
-
-    def damaged(self, rows: Sequence[int]) -> CacheCorruptError:
-        """Return the error for `rows` that are not as written."""
-        shown = ", ".join(map(str, rows[:5])) + (", …" if len(rows) > 5 else "")
-        return self._file.corrupt(
-            f"has {len(rows)} damaged row(s) of tap {self._tap!r} ({shown})", self._tap, rows
-        )

@@ -10,14 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import CacheWriteError
+from featx.errors import CacheWriteError, SpecError
 from featx.records import ExtractionKey
 from featx.store.atomic import sweep
+from featx.store.compressed import blosc2_filter
 from featx.store.part import DIGEST_BYTES, write_part
 from featx.store.tap import TapShape
 
 PART_BYTES = 64 << 20
 PART_SECONDS = 30.0
+COMPRESSIONS = ("none", "blosc2")
 
 
 class PartWriter:
@@ -28,6 +30,21 @@ class PartWriter:
     left by an exception.
 
     Memory: one part.
+
+    Parameters
+    ----------
+    folder : Path
+        The entry's `parts`.
+    key : ExtractionKey
+    tap_shapes : mapping of str to tuple of int
+        Shape of one image's features, a tap.
+    part_bytes : int
+        Of rows, before compression.
+    part_seconds : float
+    provenance : mapping, optional
+        JSON-able.
+    compression : str
+        "none" or "blosc2" (needs hdf5plugin).
     """
 
     def __init__(
@@ -39,12 +56,18 @@ class PartWriter:
         part_bytes: int = PART_BYTES,
         part_seconds: float = PART_SECONDS,
         provenance: Mapping[str, Any] | None = None,
+        compression: str = "none",
     ) -> None:
+        if compression not in COMPRESSIONS:
+            raise SpecError(f"Unknown compression {compression!r}. There is: none, blosc2.")
+        if compression == "blosc2":
+            blosc2_filter()  # fails here rather than with the first part
         self._folder, self._key = folder, key
         self.shapes = {t: TapShape(tuple(s), key.stored) for t, s in tap_shapes.items()}
         row_bytes = sum(s.width for s in self.shapes.values()) * np.dtype(key.stored).itemsize
         self._capacity = max(1, part_bytes // (row_bytes + DIGEST_BYTES))
         self._seconds = part_seconds
+        self._compression = compression
         self._provenance = dict(provenance or {})
         self._digests: list[str] = []
         self._rows: dict[str, np.ndarray] = {}
