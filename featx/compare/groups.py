@@ -142,8 +142,8 @@ def _test(records: Sequence[RunRecord], best: Group, other: Group) -> dict[str, 
 
 def _times_right(runs: Sequence[RunRecord]) -> np.ndarray:
     """How many of the runs have each test row right; int64."""
-    right = [r.arrays["y_pred"] == r.arrays["y_true"] for r in runs]
-    return np.sum(right, axis=0, dtype=np.int64)
+    right = np.stack([r.arrays["y_pred"] == r.arrays["y_true"] for r in runs])
+    return right.sum(axis=0, dtype=np.int64)
 
 
 def _shots(group: Group) -> float:

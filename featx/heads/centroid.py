@@ -96,7 +96,8 @@ class Centroid(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[np.argmax(self._closeness(X), axis=1)]
+        best = np.argmax(self._closeness(X), axis=1)
+        return self.classes_[best]
 
     def _closeness(self, X: Any) -> np.ndarray:
         check_is_fitted(self)

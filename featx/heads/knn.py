@@ -123,7 +123,8 @@ class KNN(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[best]
 
     def _prepare(self, X: np.ndarray) -> np.ndarray:
         """Standardise, and for "cosine" bring rows to length 1 (rows of zeros stay)."""

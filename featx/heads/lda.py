@@ -136,7 +136,8 @@ class LDA(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[best]
 
     def _whiten(self, rows: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return `means` times the inverse of the shrunken covariance of centred `rows`."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
@@ -41,8 +41,9 @@ class MLP(ClassifierMixin, BaseEstimator):
     validation_fraction : float
         Share of the training rows, stratified, held out for early stopping where `fit` is given no
         validation rows.
-    class_weight : None or "balanced"
-        "balanced" weighs rows by the inverse of their class's share.
+    class_weight : None, "balanced" or dict
+        Weight of a class's rows in the loss, validation included; "balanced" is the inverse of its
+        share.
     random_state : int or None
         Seed of the initial weights, dropout, order of rows and held-out rows. No global random
         state is read or set.
@@ -78,7 +79,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         learning_rate: float = 1e-3,
         batch_size: int = 128,
         validation_fraction: float = 0.15,
-        class_weight: str | None = None,
+        class_weight: Any = None,
         random_state: int | None = None,
     ) -> None:
         self.hidden = hidden
@@ -126,10 +127,9 @@ class MLP(ClassifierMixin, BaseEstimator):
         mean, scale = column_moments(X)
         rows = standardized(X, mean, scale)
         rows_val = standardized(X_val, mean, scale)
-        weights = np.ones(len(labels), np.float32)
-        if self.class_weight == "balanced":
-            counts = np.bincount(labels, minlength=len(self.classes_))
-            weights = (len(labels) / (len(counts) * counts))[labels].astype(np.float32)
+        weights = compute_class_weight(
+            self.class_weight, classes=self.classes_, y=self.classes_[labels]
+        )
         network = self._build(X.shape[1], int(rng.integers(2**31)))
         self._train(network, rows, labels, weights, rows_val, labels_val, rng)
         self.n_parameters_ = int(sum(np.prod(w.shape) for w in network.trainable_variables))
@@ -164,7 +164,8 @@ class MLP(ClassifierMixin, BaseEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[np.argmax(self.predict_proba(X), axis=1)]
+        best = np.argmax(self.predict_proba(X), axis=1)
+        return self.classes_[best]
 
     def _layers(self) -> list[tuple[int, float]]:
         """(units, dropout) a hidden layer."""
@@ -214,18 +215,20 @@ class MLP(ClassifierMixin, BaseEstimator):
     ) -> None:
         history: dict[str, list[float]] = {"loss": [], "val_loss": [], "val_accuracy": []}
         history["seconds"] = []
+        weight_of_row = weights[labels].astype(np.float32)
         best, kept = np.inf, network.get_weights()
         self.best_epoch_ = 0
         for epoch in range(1, self.epochs + 1):
             started = time.perf_counter()
             total = 0.0
-            for batch in _batches(len(rows), self.batch_size, rng):
-                loss = network.train_on_batch(rows[batch], labels[batch], weights[batch])
+            batches = _batches(len(rows), self.batch_size, rng)
+            for batch in batches:
+                loss = network.train_on_batch(rows[batch], labels[batch], weight_of_row[batch])
                 total += float(loss) * len(batch)
-            history["loss"].append(total / len(rows))
+            history["loss"].append(total / batches.size)
             if len(rows_val):
                 logits = np.asarray(network.predict_on_batch(rows_val))
-                watched = _cross_entropy(logits, labels_val)
+                watched = _cross_entropy(logits, labels_val, weights)
                 history["val_loss"].append(watched)
                 history["val_accuracy"].append(float(np.mean(logits.argmax(axis=1) == labels_val)))
             else:
@@ -266,11 +269,15 @@ class MLP(ClassifierMixin, BaseEstimator):
         self.intercepts_ = [b.astype(np.float32) for b in self.intercepts_]
 
 
-def _batches(n: int, size: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield row numbers in a new order, `size` at a time; a short rest joins the last batch."""
-    order = rng.permutation(n)
+def _batches(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Return row numbers in a new order, a batch a line, each of about `size` rows.
+
+    All batches are of one length, so that Keras traces its graph once; the few rows left over (less
+    than one a batch) sit this epoch out.
+    """
     count = max(1, round(n / size))
-    yield from np.array_split(order, count)
+    length = n // count
+    return rng.permutation(n)[: count * length].reshape(count, length)
 
 
 def _hold_out(
@@ -291,6 +298,7 @@ def _softmax(logits: np.ndarray) -> np.ndarray:
     return values / values.sum(axis=1, keepdims=True)
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
+    """Mean log loss of rows weighing what their class weighs."""
     chosen = _softmax(logits)[np.arange(len(labels)), labels]
-    return float(-np.log(np.maximum(chosen, 1e-12)).mean())
+    return float(np.average(-np.log(np.maximum(chosen, 1e-12)), weights=weights[labels]))
