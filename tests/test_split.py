@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import SplitError
@@ -34,10 +34,15 @@ def assert_partition(split: Split, n: int) -> None:
     np.testing.assert_array_equal(np.sort(np.concatenate(sides)), np.arange(n))
 
 
+# No time limits: machines differ, and are shared.
+relaxed = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(relaxed, max_examples=150)
+
 counts = st.lists(st.integers(2, 40), min_size=1, max_size=6)
 seeds = st.integers(0, 2**32)
 
 
+@relaxed
 @given(counts, seeds, st.floats(0.05, 0.95))
 def test_split_is_stratified_to_within_one(sizes: list[int], seed: int, fraction: float) -> None:
     y = labels(*sizes)
@@ -64,7 +69,7 @@ def straddles(left: np.ndarray, right: np.ndarray, names: list[str]) -> set[str]
     return ({names[i] for i in left} & {names[i] for i in right}) - {""}
 
 
-@settings(max_examples=200)
+@thorough
 @given(grouped(), seeds, st.data())
 def test_units_never_straddle(case, seed: int, data: st.DataObject) -> None:
     y, digests, groups = case
@@ -83,7 +88,7 @@ def test_units_never_straddle(case, seed: int, data: st.DataObject) -> None:
     assert len(find_leaks(split, digests)) == 0
 
 
-@settings(max_examples=200)
+@thorough
 @given(grouped(), seeds, st.integers(2, 6))
 def test_folds_keep_units_whole(case, seed: int, folds: int) -> None:
     y, digests, groups = case
@@ -200,6 +205,7 @@ def test_wrong_lengths() -> None:
 # --- shots -------------------------------------------------------------------------------------
 
 
+@relaxed
 @given(counts, seeds, st.integers(1, 10), st.integers(1, 10), st.data())
 def test_draws_are_nested_and_balanced(sizes, seed, a, b, data) -> None:
     y = labels(*sizes)
@@ -258,6 +264,7 @@ def test_class_without_training_rows() -> None:
 # --- folds -------------------------------------------------------------------------------------
 
 
+@relaxed
 @given(counts, seeds, st.integers(2, 8))
 def test_folds_are_stratified_to_within_one(sizes: list[int], seed: int, folds: int) -> None:
     y = labels(*sizes)

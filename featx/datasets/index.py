@@ -134,13 +134,12 @@ def _refuse_unfit(data: str, listing: Listing, classes: tuple[tuple[str, ...], .
                 f"needed.{_inner_hint(listing, names[0])}"
             )
         sides = _sides(listing.entries, i)
-        if sides["train"] or sides["test"]:
-            for side in ("test", "val"):
-                for label in sorted(sides[side] - sides["train"] - sides[""]):
-                    raise DatasetError(
-                        f"Class {label!r}{_of(listing, target)} of {data!r} has {side} images but "
-                        "none to train on: add some, or check the spelling of the class."
-                    )
+        for side in ("test", "val"):
+            for label in sorted(sides[side] - sides["train"] - sides[""]):
+                raise DatasetError(
+                    f"Class {label!r}{_of(listing, target)} of {data!r} has {side} images but "
+                    "none to train on: add some, or check the spelling of the class."
+                )
 
 
 def _sides(entries: list[Entry], column: int) -> dict[str, set[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import NamedTuple
 
 from featx.datasets.workdir import WorkDir
 from featx.errors import DatasetError
-from featx.registry import Registry
+from featx.registry import Registry, near_misses
 
 
 class Entry(NamedTuple):
@@ -89,11 +90,10 @@ def _why_unclaimed(data: str) -> str:
     )
     if path.exists():
         return f"Cannot tell what data set {data!r} is. featx takes {takes}."
-    from featx.registry import near_misses
-
-    near = near_misses(data, [n for n in ("digits", "cifar10", "cifar100")])
-    if not near and path.parent.is_dir():
-        siblings = near_misses(path.name, [e.name for e in os.scandir(path.parent)])
-        near = [str(path.parent / s) for s in siblings]
+    near = near_misses(data, ["digits", "cifar10", "cifar100"])
+    if not near:
+        with contextlib.suppress(OSError):
+            siblings = near_misses(path.name, os.listdir(path.parent))
+            near = [str(path.parent / name) for name in siblings]
     hint = f" Did you mean {near[0]!r}?" if near else f" featx takes {takes}."
     return f"No such data set: {data!r}.{hint}"

@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import pickle
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -184,6 +186,15 @@ def test_name_is_fit_for_a_folder(index: DatasetIndex) -> None:
     assert index.name
     assert "/" not in index.name
     assert not index.name.startswith(".")
+
+
+def test_importing_is_cheap() -> None:
+    code = "import sys, featx.datasets, featx.datasets.decode, featx.split; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {"PIL", "sklearn", "scipy", "keras", "tensorflow", "h5py", "cv2"}
+    assert not heavy & set(loaded)
 
 
 def test_survives_pickling(index: DatasetIndex) -> None:

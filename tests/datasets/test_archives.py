@@ -86,6 +86,19 @@ def test_manifest_inside(photos: Path, work: Path) -> None:
     assert {s.split for s in index.samples} == {"train", "test"}
 
 
+def test_food101_inside(photos: Path, work: Path) -> None:
+    (photos / "meta").mkdir()
+    (photos / "images").mkdir()
+    for name in ("cat", "dog"):
+        for file in (photos / name).iterdir():
+            file.rename(file.with_suffix(".jpg"))
+        (photos / name).rename(photos / "images" / name)
+    (photos / "meta" / "train.txt").write_text("cat/0\ncat/1\ndog/3\n")
+    (photos / "meta" / "test.txt").write_text("cat/2\ndog/4\n")
+    index = index_dataset(pack(photos, ".tar.gz", "food-101"), work_dir=work)
+    assert [s.split for s in index.samples] == ["train", "train", "test", "train", "test"]
+
+
 def test_arrays_inside(tmp_path: Path, work: Path) -> None:
     (tmp_path / "d").mkdir()
     x = np.random.default_rng(0).integers(0, 256, (4, 5, 5), dtype=np.uint8)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
@@ -364,7 +364,7 @@ def test_large_but_allowed_gives_no_warning() -> None:
     assert reason(patched("PNG", 10_000)).startswith("truncated")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.sampled_from(sorted(ALL_KINDS)), st.data())
 def test_any_damage_gives_pixels_or_a_reason(kind: str, data: st.DataObject) -> None:
     content = bytearray(ALL_KINDS[kind]())
@@ -375,6 +375,7 @@ def test_any_damage_gives_pixels_or_a_reason(kind: str, data: st.DataObject) -> 
         assert decode_image(bytes(content), SPEC).shape == (24, 32, 3)
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=80))
 @example(b"II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0")
 def test_any_exif_has_an_orientation(exif: bytes) -> None:
