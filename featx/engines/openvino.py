@@ -109,7 +109,7 @@ def _convert(
     names = [tap.name for tap in taps]
     shape = (batch_size, spec.image.height, spec.image.width, 3)
 
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="images")])
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="images")], autograph=False)
     def infer(images: Any) -> list[Any]:
         features = graph(images, training=False)
         return [features[name] for name in names]

@@ -56,13 +56,15 @@ class TensorFlowEngine:
         names = [tap.name for tap in taps]
         signature = [tf.TensorSpec((batch_size, height, width, 3), tf.uint8, name="images")]
 
-        @tf.function(input_signature=signature, jit_compile=gpu)
+        @tf.function(input_signature=signature, jit_compile=gpu, autograph=False)
         def infer(images: Any) -> list[Any]:
             features = graph(images, training=False)
             return [features[name] for name in names]
 
+        traced = infer.get_concrete_function()
+
         def submit(batch: np.ndarray) -> Any:
-            return infer(tf.constant(batch))
+            return traced(tf.constant(batch))
 
         def collect(outputs: Any) -> list[np.ndarray]:
             return [output.numpy() for output in outputs]
