@@ -105,7 +105,9 @@ def draw_shots(
     """Draw `shots` rows of every class out of `rows`, `draws` times.
 
     Draws are nested: draw d at 20 shots is a subset of draw d at 100. Copies of one image are used
-    only where a class has fewer distinct images than `shots`.
+    only where a class has fewer distinct images than `shots`. A class that has images enough, but
+    of which the split leaves fewer than `shots` to train on, gives all of these; the comparison
+    says so ("fewer-than-shots").
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def draw_shots(
     Raises
     ------
     SplitError
-        A class of `y` has fewer rows in `rows` than `shots`.
+        A class has fewer images than `shots` in all of `y`, or none in `rows`.
     """
     y = _class_numbers(y)
     rows = np.unique(np.asarray(rows, dtype=np.int64))
@@ -139,12 +141,14 @@ def draw_shots(
     if shots < 1 or draws < 1:
         raise SplitError(f"{shots} shots in {draws} draws: both must be 1 or more.")
     pools = {int(c): rows[y[rows] == c] for c in np.unique(y)}
+    totals = np.bincount(y)
     for c, pool in pools.items():
-        if len(pool) < shots:
+        if not len(pool):
+            raise SplitError(f"Class {_named(c, classes)} has 0 training images: add some.")
+        if totals[c] < shots:
             raise SplitError(
-                f"Class {_named(c, classes)} has {len(pool)} training images, fewer than "
-                f"{shots} shots: ask for at most {min(len(p) for p in pools.values())} shots, "
-                "or add images."
+                f"Class {_named(c, classes)} has {totals[c]} images, fewer than {shots} shots: "
+                f"ask for at most {min(totals[c] for c in pools)} shots, or add images."
             )
     drawn = []
     for draw in range(draws):

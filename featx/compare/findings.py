@@ -127,10 +127,25 @@ def random_weights(records: Sequence[RunRecord]) -> str:
     )
 
 
+def fewer_than_shots(records: Sequence[RunRecord]) -> str:
+    """Say that the split left a class fewer training images than the shots asked for."""
+    short = [r for r in records if r.shots and r.split["n_train"] < r.shots * len(r.classes)]
+    if not short:
+        return ""
+    worst = max(short, key=lambda r: r.shots or 0)
+    return (
+        f"At {_listed([str(r.shots) for r in short])} shots some class has fewer training images "
+        f"after the split ({worst.split['n_train']} in all instead of "
+        f"{(worst.shots or 0) * len(worst.classes)}); all it has were used. "
+        "A smaller --test-fraction leaves more."
+    )
+
+
 CHECKS: dict[str, Callable[[Sequence[RunRecord]], str]] = {
     "random-weights": random_weights,
     "collapsed-embedding": collapsed_embedding,
     "train-test-duplicates": train_test_duplicates,
+    "fewer-than-shots": fewer_than_shots,
     "too-few-test-rows": too_few_test_rows,
     "unbalanced-classes": unbalanced_classes,
     "not-converged": not_converged,
