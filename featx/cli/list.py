@@ -2,9 +2,125 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
+
+from featx.cli import options
+from featx.cli.text import columns
+
+_as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
+)
 
 
 @click.group(name="list")
 def list_command() -> None:
-    """Show the backbones, heads, engines and data sets there are."""
+    """Show the backbones, layers, heads, engines and kinds of data set there are."""
+
+
+@list_command.command()
+@_as_json
+def backbones(as_json: bool) -> None:
+    """Show the backbones: input size, feature width, parameters, ImageNet accuracy."""
+    from featx.backbones import BACKBONES
+
+    rows = [BACKBONES.get(name) for name in BACKBONES]
+    if as_json:
+        keys = ("name", "size", "min_size", "width", "parameters", "top1", "params")
+        options.echo_json([{k: _plain(getattr(row, k)) for k in keys} for row in rows])
+        return
+    table = [("name", "input", "minimum", "width", "parameters", "top-1 %", "takes")]
+    table += [
+        (
+            row.name,
+            str(row.size),
+            str(row.min_size),
+            str(row.width),
+            f"{row.parameters / 1e6:.1f}M",
+            f"{row.top1:.1f}",
+            ", ".join(f"{k}={v!r}" for k, v in row.params.items()),
+        )
+        for row in rows
+    ]
+    click.echo(columns(table, right=(1, 2, 3, 4, 5)))
+    click.echo("\nTop-1 on ImageNet and parameters (without the classifier) as published by Keras.")
+
+
+@list_command.command()
+@click.argument("backbone")
+@options.image_size
+@_as_json
+def layers(backbone: str, image_size: tuple[int, int] | None, as_json: bool) -> None:
+    """Show the layers of BACKBONE, each of which can be a tap: --pooling LAYER:avg."""
+    from featx.backbones import list_layers, parse_backbone
+
+    found = list_layers(parse_backbone(backbone, weights="random", image_size=image_size))
+    if as_json:
+        options.echo_json([{"name": name, "shape": list(shape)} for name, shape in found])
+        return
+    table = [("layer", "shape")]
+    table += [(name, "x".join(map(str, shape))) for name, shape in found]
+    click.echo(columns(table))
+
+
+@list_command.command()
+@_as_json
+def heads(as_json: bool) -> None:
+    """Show the heads, what they take, and what is chosen for them."""
+    from featx.heads import HEADS
+
+    rows = [(name, HEADS.get(name)) for name in HEADS]
+    if as_json:
+        options.echo_json(
+            [
+                {
+                    "name": name,
+                    "summary": row.summary,
+                    "params": {k: _plain(p.default) for k, p in row.parameters.items()},
+                    "searched": row.searched,
+                }
+                for name, row in rows
+            ]
+        )
+        return
+    for name, row in rows:
+        click.echo(f"{name}: {row.summary}")
+        for key, parameter in row.parameters.items():
+            chosen = "; chosen for you where not given" if key == row.searched else ""
+            click.echo(f"    {key}={parameter.default!r}  {parameter.words}{chosen}")
+
+
+@list_command.command()
+@_as_json
+def engines(as_json: bool) -> None:
+    """Show the engines, and how to install those that are missing."""
+    from featx.engines import ENGINES
+
+    rows = [(name, ENGINES.get(name)) for name in ENGINES]
+    state = {name: engine.missing() or "" for name, engine in rows}
+    if as_json:
+        options.echo_json([{"name": n, "summary": e.summary, "install": state[n]} for n, e in rows])
+        return
+    table = [("engine", "", "what it is")]
+    table += [(n, state[n] or "installed", e.summary) for n, e in rows]
+    click.echo(columns(table))
+
+
+@list_command.command()
+@_as_json
+def datasets(as_json: bool) -> None:
+    """Show the kinds of data set."""
+    from featx.datasets import KINDS
+
+    rows = [(name, KINDS.get(name).summary) for name in KINDS]
+    if as_json:
+        options.echo_json([{"name": name, "summary": summary} for name, summary in rows])
+        return
+    click.echo(columns(rows))
+
+
+def _plain(value: Any) -> Any:
+    from featx.records import to_json
+
+    return to_json(value)
