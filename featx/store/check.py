@@ -124,7 +124,7 @@ def check_view(path: Path, key: ExtractionKey | None = None) -> list[Flaw]:
         There is no view.
     """
     try:
-        with View(path) as view:
+        with View(path, salvage=True) as view:
             if view.damaged_ranges():
                 return [Flaw(path, (), "damaged")]
             flaws = [] if view.copies_agree else [Flaw(path, (), "a damaged trailer")]

@@ -146,7 +146,7 @@ def refresh_view(entry: CacheEntry, state: EntryState) -> None:
     CacheMissError
         There is no view, or nothing is left to show.
     """
-    with View(entry.view_path) as view:
+    with View(entry.view_path, salvage=True) as view:
         index, quarantined = view.index(read_dataset(entry.path.parent).get("root", ""))
         taps, provenance = list(view.taps), view.header["provenance"]
     publish_view(

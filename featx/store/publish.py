@@ -168,7 +168,8 @@ def _fingerprint(
 def _is_current(path: Path, fingerprint: str) -> bool:
     try:
         with SealedFile(path) as view:
-            return view.header.get("fingerprint") == fingerprint
+            same = view.header.get("fingerprint") == fingerprint
+            return bool(same and view.copies_agree)
     except (CacheMissError, CacheCorruptError):
         return False
 

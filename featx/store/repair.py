@@ -127,7 +127,7 @@ def _key_from_parts(folder: Path) -> ExtractionKey | None:
 def _names_in_view(entry: CacheEntry) -> dict[str, dict[int, str]]:
     """Return what the view knows of rows: part file name to row to image digest."""
     found: dict[str, dict[int, str]] = defaultdict(dict)
-    with suppress(CacheCorruptError, CacheMissError), View(entry.view_path) as view:
+    with suppress(CacheCorruptError, CacheMissError), View(entry.view_path, salvage=True) as view:
         digests = view.digests()
         for tap in view.taps:
             for digest, (part, row) in zip(digests, view.places(tap).tolist(), strict=True):
@@ -177,7 +177,7 @@ def _rebuild_view(entry: CacheEntry, flaws: list[Flaw], report: dict[str, Any]) 
         return 0
     state = entry.state()
     try:
-        with View(entry.view_path) as view:
+        with View(entry.view_path, salvage=True) as view:
             digests, taps = view.digests(), list(view.taps)
     except CacheMissError:
         return 0

@@ -74,8 +74,9 @@ def _seal_of(trailer: bytes) -> str:
 
 def _blocks(descriptor: int, body: int, block: int) -> Iterator[tuple[int, memoryview]]:
     """Give (number, bytes) of each block, reading in large pieces into one buffer."""
-    buffer = memoryview(bytearray(max(block, _READ // block * block)))
-    for start in range(0, body, len(buffer)):
+    size = min(max(block, _READ // block * block), body)
+    buffer = memoryview(bytearray(size))
+    for start in range(0, body, size or 1):
         piece = buffer[: min(len(buffer), body - start)]
         read_at(descriptor, piece, start)
         for offset in range(0, len(piece), block):
@@ -288,6 +289,7 @@ class SealedFile:
     def mapped(self, name: str) -> np.ndarray:
         """Return the data set `name` mapped into memory, read-only and unchecked."""
         if self._map is None:
+            self.require_whole()
             self._map = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
         spec = self.header["datasets"][name]
         count = math.prod(spec["shape"])

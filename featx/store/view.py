@@ -55,8 +55,8 @@ class View(SealedFile):
     CacheCorruptError
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        super().__init__(path, salvage=salvage)
         kind = self.header.get("kind")
         if kind != "view":
             self.close()
