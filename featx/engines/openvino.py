@@ -112,7 +112,10 @@ def _convert(
     @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="images")], autograph=False)
     def infer(images: Any) -> list[Any]:
         features = graph(images, training=False)
-        return [features[name] for name in names]
+        return [tf.identity(features[name], f"tap_{i}") for i, name in enumerate(names)]
 
-    model = openvino.convert_model(infer.get_concrete_function())
+    converted = openvino.convert_model(infer.get_concrete_function())
+    # The converter takes loose ends of the graph for outputs too: swish has one for its gradient.
+    results = [converted.output(f"tap_{i}:0").get_node() for i in range(len(names))]
+    model = openvino.Model(results, converted.get_parameters(), spec.name)
     return model, graph_shapes(graph, taps)
