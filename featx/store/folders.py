@@ -85,6 +85,7 @@ def write_dataset(folder: Path, name: str, root: str) -> None:
     """Note the data set that `folder` belongs to, unless it says so already."""
     if read_dataset(folder) != {"name": name, "root": root}:
         make_folder(folder)
+        sweep(folder)
         write_file(folder / DATASET_FILE, _dump({"name": name, "root": root}))
 
 
