@@ -100,7 +100,8 @@ def load_run(path: str | os.PathLike[str]) -> RunRecord:
         names = data.pop("arrays")
         arrays: dict[str, np.ndarray] = {}
         if names:
-            with np.load(path.with_suffix(".npz"), allow_pickle=False) as stored:
+            with open(path.with_suffix(".npz"), "rb") as file:
+                stored = np.load(file, allow_pickle=False)
                 arrays = {name: stored[name] for name in names}
         return _record(data, arrays)
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
@@ -143,9 +144,10 @@ class _published:
         return self._temporary
 
     def __exit__(self, kind: object, *rest: object) -> None:
-        if kind is None:
-            with open(self._temporary, "rb") as file:
-                os.fsync(file.fileno())
-            os.replace(self._temporary, self._path)
-        else:
+        try:
+            if kind is None:
+                with open(self._temporary, "rb") as file:
+                    os.fsync(file.fileno())
+                os.replace(self._temporary, self._path)
+        finally:
             self._temporary.unlink(missing_ok=True)

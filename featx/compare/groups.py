@@ -39,7 +39,13 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
         key = record.key.digest() if record.key else ""
         identity = (record.kind, record.backbone, key, record.tap, record.head.text, record.shots)
         found.setdefault(identity, []).append(i)
-    return tuple(_group([records[i] for i in members], members) for members in found.values())
+    groups = [_group([records[i] for i in members], members) for members in found.values()]
+    names = [g["name"] for g in groups]
+    for group in groups:
+        key = records[group["members"][0]].key
+        if names.count(group["name"]) > 1 and key:
+            group["name"] += f" ({key.weights[:12]} weights, key {key.digest()[:12]})"
+    return tuple(groups)
 
 
 def _group(runs: Sequence[RunRecord], members: Sequence[int]) -> dict[str, Any]:

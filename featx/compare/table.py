@@ -12,9 +12,13 @@ TABLE_WIDTH = 120
 """Columns of text that a table keeps to, long specs being cut."""
 
 _HEADER = (
-    "backbone", "tap", "head", "shots", "accuracy [95%]", "draws ±", "macro F1", "vs best",
+    "backbone", "tap", "head", "shots", "accuracy [95%]", "±draws", "macro F1", "vs best",
     "extract", "fit", "predict", "width",
 )  # fmt: skip
+_LEGEND = (
+    "extract, fit (with choosing) and predict in seconds; ±draws: standard deviation over draws;\n"
+    "vs best: at the same shots, ~ where no difference is shown"
+)
 _TEXT_COLUMNS = 3
 _NARROWEST = 8
 
@@ -39,9 +43,7 @@ def format_table(comparison: Comparison) -> str:
     )
     lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
     text = _aligned(lines)
-    text += ["", "extract, fit (choosing included) and predict in seconds; draws ±: standard "]
-    text[-1] += "deviation over draws; vs best: same shots, ~ no difference shown"
-    text += ["", verdict(comparison)]
+    text += ["", _LEGEND, "", verdict(comparison)]
     text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
     return "\n".join(text)
 
@@ -101,8 +103,10 @@ def _against_best(comparison: Comparison, index: int) -> str:
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
+    """Pad cells to columns; too wide a table first draws them together, then cuts the texts."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    excess = sum(widths) + 2 * (len(widths) - 1) - TABLE_WIDTH
+    gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= TABLE_WIDTH else 1
+    excess = sum(widths) + gap * (len(widths) - 1) - TABLE_WIDTH
     while excess > 0:
         widest = max(range(_TEXT_COLUMNS), key=lambda i: widths[i])
         if widths[widest] <= _NARROWEST:
@@ -115,7 +119,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
             _cut(cell, width).ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
-        result.append("  ".join(cells).rstrip())
+        result.append((" " * gap).join(cells).rstrip())
     return result
 
 

@@ -94,18 +94,18 @@ def run_head(
             warnings.simplefilter("always")
             head = _fit(choice.spec, draw, X, y, spaces)
         fit_seconds = time.perf_counter() - started
+        run = f"{choice.spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
+        test.freeze(run, choice.spec.params)
+        X_test, y_test = test.hand_out(run)
+        started = time.perf_counter()
+        found = head_scores(head, X_test)
+        probabilities = _probabilities(head, found, choice, X_test)
+        predict_seconds = time.perf_counter() - started
     except ValueError as error:
+        reason = str(error).splitlines()[0]
         raise HeadError(
-            f"{spec.text} cannot be fitted on {len(y)} rows of {features.tap or 'features'}: "
-            f"{error}"
+            f"{spec.text} cannot be used on {features.tap or 'these features'}: {reason}"
         ) from error
-    run = f"{choice.spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
-    test.freeze(run, choice.spec.params)
-    X_test, y_test = test.hand_out(run)
-    started = time.perf_counter()
-    found = head_scores(head, X_test)
-    probabilities = _probabilities(head, found, choice, X_test)
-    predict_seconds = time.perf_counter() - started
     n_classes = len(features.classes)
     y_pred = head.classes_[found.argmax(axis=1)]
     scores = _all_columns(found, head.classes_, n_classes, -np.inf)

@@ -48,7 +48,19 @@ class TrainingRows:
         return np.arange(self.n_train, len(self.y))
 
     def take(self, positions: np.ndarray) -> np.ndarray:
-        """Return the features at `positions`, float32 or float16 as they are stored."""
+        """Return the features at `positions`.
+
+        Raises
+        ------
+        ProtocolError
+            A position outside the training and validation rows.
+        """
+        outside = (positions < 0) | (positions >= len(self._rows))
+        if outside.any():
+            raise ProtocolError(
+                f"Position {positions[outside][0]} is not a training row: there are "
+                f"{len(self._rows)} training and validation rows."
+            )
         return _take_rows(self._X, self._rows[positions])
 
     def pick(self, names: tuple[str, ...], positions: np.ndarray) -> tuple[str, ...]:

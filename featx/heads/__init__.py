@@ -229,7 +229,7 @@ HEADS.register(
             "epochs": Parameter(100, "count"),
             "patience": Parameter(10, "count"),
             "learning_rate": Parameter(1e-3, "positive"),
-            "batch_size": Parameter(128, "count"),
+            "batch_size": Parameter(64, "count"),
             "class_weight": _CLASS_WEIGHT,
         },
         seeded=True,

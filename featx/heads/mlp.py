@@ -77,7 +77,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         epochs: int = 100,
         patience: int = 10,
         learning_rate: float = 1e-3,
-        batch_size: int = 128,
+        batch_size: int = 64,
         validation_fraction: float = 0.15,
         class_weight: Any = None,
         random_state: int | None = None,

@@ -1,0 +1,150 @@
+"""Choosing parameters without the test rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from featuresets import digits_features
+from sklearn.linear_model import RidgeClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featx.heads import HEADS, parse_head
+from featx.records import HeadSpec
+from featx.selection import Choice, RowSpaces, choose_params, inner_folds
+from featx.selection.trials import search_values
+
+
+@pytest.fixture(scope="module")
+def rows() -> tuple[np.ndarray, np.ndarray]:
+    features = digits_features(300)
+    return features.X, features.y
+
+
+def choose(text: str, X: np.ndarray, y: np.ndarray, folds: int = 3, on: str = "folds") -> Choice:
+    pairs = inner_folds(y, folds=folds, seed=0)
+    return choose_params(parse_head(text), X, y, RowSpaces(X, pairs), on=on)
+
+
+def test_curve_is_that_of_cross_validation_by_hand(rows) -> None:
+    X, y = rows
+    choice = choose("ridge", X, y)
+    pairs = inner_folds(y, folds=3, seed=0)
+    for point in choice.record["curve"][::8]:
+        expected = [
+            make_pipeline(StandardScaler(), RidgeClassifier(alpha=point["value"]))
+            .fit(X[train], y[train])
+            .score(X[held], y[held])
+            for train, held in pairs
+        ]
+        np.testing.assert_allclose(point["fold_scores"], expected, atol=0.011)
+        assert point["score"] == pytest.approx(np.mean(point["fold_scores"]))
+        assert point["seconds"] > 0
+    assert choice.record["folds"] == 3
+    assert choice.record["on"] == "folds"
+    best = max(choice.record["curve"], key=lambda p: p["score"])
+    assert choice.spec == HeadSpec("ridge", {"alpha": best["value"]})
+    assert choice.record["chosen"] == best["value"]
+
+
+@pytest.mark.parametrize("name", [n for n in HEADS if HEADS.get(n).searched])
+def test_whole_curve_is_kept_most_regularised_first(name: str, rows) -> None:
+    X, y = rows
+    values = search_values(HeadSpec(name))
+    choice = choose(name, X[:120], y[:120])
+    assert [p["value"] for p in choice.record["curve"]] == values
+    steps = np.diff(np.array(values, float))
+    assert (steps > 0).all() if HEADS.get(name).searched == "C" else (steps < 0).all()
+
+
+def test_ties_go_to_the_more_regularised_value() -> None:
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], 30)
+    X = (np.where(y, 50, -50)[:, None] + rng.normal(size=(60, 3))).astype(np.float32)
+    for name in ("linear_svc", "ridge", "knn"):  # every value separates these rows
+        choice = choose(name, X, y)
+        curve = choice.record["curve"]
+        first = next(p for p in curve if p["score"] == max(q["score"] for q in curve))
+        assert choice.record["chosen"] == first["value"]
+        assert name == "knn" or first["value"] == search_values(HeadSpec(name))[0]
+        assert choice.record["at_edge"] is False  # a plateau says nothing of what lies beyond
+
+
+def test_edge_of_the_grid_is_noted(rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = rows
+    monkeypatch.setattr("featx.heads.ridge.Ridge.path_values", (1e9, 1e8, 1e6, 1e5))
+    choice = choose("ridge", X, y)
+    assert choice.record["chosen"] == 1e5
+    assert choice.record["at_edge"] is True
+
+
+def test_one_neighbour_is_no_edge(rows) -> None:
+    X, y = rows
+    wiggled = np.concatenate([X, X + 0.01])  # the nearest row is the row's own twin
+    choice = choose("knn", wiggled, np.concatenate([y, y]))
+    assert choice.record["chosen"] == 1
+    assert choice.record["at_edge"] is False
+
+
+def test_given_parameters_are_not_searched(rows) -> None:
+    X, y = rows
+    given = choose("logreg(C=0.3)", X, y)
+    assert given.spec == parse_head("logreg(C=0.3)")
+    assert given.record["on"] == "given"
+    assert given.record["chosen"] == 0.3
+    assert given.record["curve"] == []
+    # A head without probabilities is still cross-validated, at that value, for its temperature.
+    calibrated = choose("linear_svc(C=0.003)", X, y)
+    assert [p["value"] for p in calibrated.record["curve"]] == [0.003]
+    assert calibrated.record["on"] == "given"
+    assert calibrated.record["temperature_on"] == "folds"
+    assert calibrated.temperature is not None
+
+
+def test_other_parameters_hold_during_the_search(rows) -> None:
+    X, y = rows
+    choice = choose("knn(metric='euclidean')", X, y)
+    assert dict(choice.spec.params) == {
+        "metric": "euclidean",
+        "k": choice.record["chosen"],
+    }
+
+
+def test_validation_rows_are_one_fold(rows) -> None:
+    X, y = rows
+    fold = (np.arange(200), np.arange(200, 300))
+    choice = choose_params(parse_head("ridge"), X, y, RowSpaces(X, [fold]), on="validation")
+    assert choice.record["on"] == "validation"
+    assert all(len(p["fold_scores"]) == 1 for p in choice.record["curve"])
+
+
+def test_nothing_to_hold_out_leaves_the_default() -> None:
+    X, y = np.eye(4, dtype=np.float32), np.arange(4)
+    assert inner_folds(y, folds=5, seed=0) == []
+    choice = choose("linear_svc", X, y)
+    assert choice.record["on"] == "none"
+    assert choice.spec == HeadSpec("linear_svc")
+    assert choice.temperature is None
+
+
+def test_folds_keep_copies_together_and_are_no_more_than_rows_allow() -> None:
+    y = np.repeat([0, 1], [40, 3])
+    digests = [f"{i % 20}" for i in range(40)] + list("abc")
+    folds = inner_folds(y, folds=10, seed=0, digests=digests)
+    assert len(folds) == 3
+    for train, held in folds:
+        assert not {digests[i] for i in train} & {digests[i] for i in held}
+        assert set(y[train]) == {0, 1}
+
+
+@pytest.mark.parametrize("shape", [(120, 40), (60, 300)])
+def test_shared_spaces_change_no_choice(shape: tuple[int, int], monkeypatch) -> None:
+    """One space a fold for all heads gives what each head's own would."""
+    rng = np.random.default_rng(0)
+    y = np.arange(shape[0]) % 3
+    X = (rng.normal(size=(3, shape[1]))[y] + 3 * rng.normal(size=shape)).astype(np.float32)
+    shared = [choose(name, X, y).record["curve"] for name in ("linear_svc", "logreg", "ridge")]
+    monkeypatch.setattr("featx.selection.spaces.SHARED_BYTES", 0)
+    alone = [choose(name, X, y).record["curve"] for name in ("linear_svc", "logreg", "ridge")]
+    for a, b in zip(shared, alone, strict=True):
+        np.testing.assert_allclose([p["score"] for p in a], [p["score"] for p in b], atol=0.02)
