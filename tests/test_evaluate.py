@@ -98,6 +98,19 @@ def test_choosing_and_fitting_never_read_a_test_row() -> None:
     ]
 
 
+def test_large_lazy_features_are_read_by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    features = digits_features(300, own_split=True)
+    heads = ["linear_svc(C=0.01)", "logreg", "ridge", "centroid"]
+    whole = evaluate(features, heads, shots=(5, None))
+    monkeypatch.setattr("featx.evaluate.sealed.LAZY_BYTES", 0)
+    monkeypatch.setattr("featx.evaluate.sealed.BLOCK_BYTES", 4 * 64 * 7)
+    blocks = evaluate(replace(features, X=LazyRows(features.X)), heads, shots=(5, None))
+    for a, b in zip(whole, blocks, strict=True):
+        np.testing.assert_allclose(a.arrays["scores"], b.arrays["scores"], rtol=1e-4, atol=1e-4)
+        assert a.selection.get("chosen") == b.selection.get("chosen")
+        assert a.cost["spread"] == pytest.approx(b.cost["spread"])
+
+
 # --- runs --------------------------------------------------------------------------------------
 
 

@@ -86,7 +86,8 @@ def evaluate(
     )
     training, test = seal(features, split)
     about = about_split(features, split)
-    jobs = list(_jobs(specs, training, shots, draws, seed, features.classes))
+    totals = np.bincount(features.y)
+    jobs = list(_jobs(specs, training, shots, draws, seed, features.classes, totals))
     total = sum(len(job.specs) for job in jobs)
     records: list[RunRecord] = []
     for made in _run_all(jobs, features, training, test, about, folds, n_jobs):
@@ -111,6 +112,7 @@ def _jobs(
     draws: int,
     seed: int,
     classes: Sequence[str],
+    totals: np.ndarray,
 ) -> Iterator[_Job]:
     none = np.array([], np.int64)
     seeded = tuple(s for s in specs if HEADS.get(s.name).seeded)
@@ -129,6 +131,7 @@ def _jobs(
             seed=seed,
             digests=training.pick(training.digests, train),
             classes=classes,
+            totals=totals,
         )
         for draw, rows in enumerate(drawn):
             yield _Job(tuple(specs), Draw(count, draw, rows, none, seed + draw))

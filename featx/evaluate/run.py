@@ -17,7 +17,7 @@ import numpy as np
 
 from featx import __version__
 from featx.errors import HeadError
-from featx.evaluate.sealed import TestRows
+from featx.evaluate.sealed import TestRows, in_memory, row_blocks
 from featx.heads import HEADS, make_head
 from featx.metrics import score, softmax
 from featx.records import FeatureSet, HeadSpec, RunRecord, Split, to_json
@@ -53,7 +53,7 @@ class Draw:
 def run_head(
     spec: HeadSpec,
     draw: Draw,
-    X: np.ndarray,
+    X: Any,
     y: np.ndarray,
     spaces: RowSpaces,
     features: FeatureSet,
@@ -86,6 +86,8 @@ def run_head(
     HeadError
         The head cannot be fitted on these rows.
     """
+    if not HEADS.get(spec.name).streams:
+        X = in_memory(X)
     try:
         on = "validation" if len(draw.val) else "folds"
         choice = choose_params(spec, X, y, spaces, on=on, seed=draw.seed)
@@ -98,8 +100,7 @@ def run_head(
         test.freeze(run, choice.spec.params)
         X_test, y_test = test.hand_out(run)
         started = time.perf_counter()
-        found = head_scores(head, X_test)
-        probabilities = _probabilities(head, found, choice, X_test)
+        found, probabilities = _apply(head, choice, X_test)
         predict_seconds = time.perf_counter() - started
     except ValueError as error:
         reason = str(error).splitlines()[0]
@@ -182,13 +183,13 @@ def _fit(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, spaces: RowSpaces) -
     return head.fit(X, y)
 
 
-def _probabilities(
-    head: Any, scores: np.ndarray, choice: Choice, X: np.ndarray
-) -> np.ndarray | None:
-    """Return the head's own probabilities, or the softmax of its scores, or None."""
+def _apply(head: Any, choice: Choice, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return scores, and probabilities: the head's own, or the softmax of its scores, or None."""
+    scores = np.concatenate([head_scores(head, block) for block in row_blocks(X)])
     if HEADS.get(choice.spec.name).calibrated:
-        return np.asarray(head.predict_proba(X), np.float64)
-    return None if choice.temperature is None else softmax(scores, choice.temperature)
+        own = [np.asarray(head.predict_proba(block), np.float64) for block in row_blocks(X)]
+        return scores, np.concatenate(own)
+    return scores, None if choice.temperature is None else softmax(scores, choice.temperature)
 
 
 def _all_columns(
@@ -210,14 +211,17 @@ def _kept_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
     return {"scores": kept, "score_classes": best.astype(np.int32)}
 
 
-def _feature_cost(X: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+def _feature_cost(X: Any, y: np.ndarray) -> dict[str, Any]:
     """Width, rows a class, and the spread that tells a collapsed embedding.
 
     "spread" is the standard deviation of the rows around their mean over the rows' length (root
     mean squares): near 0 where all images give nearly the same features.
     """
-    mean = X.mean(axis=0, dtype=np.float64)
-    length = float(np.mean([np.square(row, dtype=np.float64).sum() for row in X]))
+    total, squares = np.zeros(X.shape[1]), 0.0
+    for block in row_blocks(X):
+        total += block.sum(axis=0, dtype=np.float64)
+        squares += float(np.einsum("ij,ij->", block, block, dtype=np.float64))
+    length, mean = squares / len(y), total / len(y)
     around = max(length - float(mean @ mean), 0.0)
     counts = np.unique(y, return_counts=True)[1]
     return {

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,12 @@ import numpy as np
 
 from featx.errors import ProtocolError
 from featx.records import FeatureSet, Split
+
+LAZY_BYTES = 2**30
+"""Features of lazy sets are read whole up to this size, and by blocks beyond it."""
+
+BLOCK_BYTES = 2**27
+"""Size of a block of rows."""
 
 
 @dataclass(frozen=True)
@@ -47,8 +53,8 @@ class TrainingRows:
         """Positions of the validation rows."""
         return np.arange(self.n_train, len(self.y))
 
-    def take(self, positions: np.ndarray) -> np.ndarray:
-        """Return the features at `positions`.
+    def take(self, positions: np.ndarray) -> Any:
+        """Return the features at `positions`: an array, or `RowsOf` where they are too large.
 
         Raises
         ------
@@ -89,7 +95,7 @@ class TestRows:
     def __init__(self, features: FeatureSet, rows: np.ndarray) -> None:
         self.rows = rows
         self.__features = features
-        self.__loaded: np.ndarray | None = None
+        self.__loaded: Any = None
         self.__frozen: dict[str, str] = {}
         self.__handed_out: set[str] = set()
 
@@ -108,8 +114,8 @@ class TestRows:
             )
         self.__frozen[run] = repr(dict(choices))
 
-    def hand_out(self, run: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return features and labels of the test rows.
+    def hand_out(self, run: str) -> tuple[Any, np.ndarray]:
+        """Return features (an array, or `RowsOf` where they are too large) and labels.
 
         Raises
         ------
@@ -125,7 +131,8 @@ class TestRows:
         self.__handed_out.add(run)
         if self.__loaded is None:
             self.__loaded = _take_rows(self.__features.X, self.rows)
-            self.__loaded.setflags(write=False)
+            if isinstance(self.__loaded, np.ndarray):
+                self.__loaded.setflags(write=False)
         return self.__loaded, self.__features.y[self.rows]
 
 
@@ -153,5 +160,48 @@ def seal(features: FeatureSet, split: Split) -> tuple[TrainingRows, TestRows]:
     return training, TestRows(features, split.test)
 
 
-def _take_rows(X: Any, rows: np.ndarray) -> np.ndarray:
-    return np.asarray(X.rows(rows) if hasattr(X, "rows") else X[rows])
+class RowsOf:
+    """Some rows of a lazy matrix, themselves a lazy matrix.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : dtype
+    """
+
+    def __init__(self, X: Any, rows: np.ndarray) -> None:
+        self._X, self._rows = X, rows
+        self.shape, self.dtype = (len(rows), X.shape[1]), X.dtype
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        """Return rows, in the order asked for."""
+        return np.asarray(self._X.rows(self._rows[indices]))
+
+    def columns(self, start: int, stop: int) -> np.ndarray:
+        """Return the columns from `start` to before `stop`."""
+        return np.asarray(self._X.columns(start, stop)[self._rows])
+
+
+def row_blocks(X: Any) -> Iterator[np.ndarray]:
+    """Yield the rows of an array as they are, those of a lazy matrix in blocks."""
+    if not hasattr(X, "rows"):
+        yield X
+        return
+    step = max(1, BLOCK_BYTES // (4 * X.shape[1]))
+    for start in range(0, len(X), step):
+        yield X.rows(np.arange(start, min(start + step, len(X))))
+
+
+def in_memory(X: Any) -> np.ndarray:
+    """Return all of X as an array."""
+    return np.asarray(X.rows(np.arange(len(X)))) if hasattr(X, "rows") else X
+
+
+def _take_rows(X: Any, rows: np.ndarray) -> Any:
+    if not hasattr(X, "rows"):
+        return np.asarray(X[rows])
+    lazy = RowsOf(X, rows)
+    return lazy if 4 * len(rows) * X.shape[1] > LAZY_BYTES else in_memory(lazy)

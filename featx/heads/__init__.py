@@ -116,6 +116,8 @@ class HeadEntry:
     calibrated : bool
         Whether reported probabilities are the head's own `predict_proba`; else they are its scores
         under a softmax whose temperature is fitted on held-out training rows.
+    streams : bool
+        Whether `fit` takes a lazy matrix.
     """
 
     target: str
@@ -126,6 +128,7 @@ class HeadEntry:
     seeded: bool = False
     stops_early: bool = False
     calibrated: bool = False
+    streams: bool = False
 
     @property
     def defaults(self) -> dict[str, Any]:
@@ -152,6 +155,7 @@ HEADS.register(
             "standardize": _STANDARDIZE,
         },
         searched="C",
+        streams=True,
     ),
 )
 HEADS.register(
@@ -166,6 +170,7 @@ HEADS.register(
             "standardize": _STANDARDIZE,
         },
         searched="C",
+        streams=True,
         calibrated=True,
     ),
 )
@@ -180,6 +185,7 @@ HEADS.register(
             "standardize": _STANDARDIZE,
         },
         searched="alpha",
+        streams=True,
     ),
 )
 HEADS.register(

@@ -51,7 +51,7 @@ class RowSpaces:
     def _all(self) -> list[Any]:
         if self._spaces is None:
             from featx.heads.linear.gram import gram_spaces
-            from featx.heads.linear.space import primal_space
+            from featx.heads.linear.space import HeldSpace
 
             n, width = self._X.shape
             prepared = {"standardize": True, "centred": True}
@@ -63,7 +63,7 @@ class RowSpaces:
             )
             found = dict(zip(wide, spaces, strict=True))
             self._spaces = [
-                found[i] if i in found else primal_space(self._X, rows, **prepared)
+                found[i] if i in found else HeldSpace(self._X, rows, **prepared)
                 for i, rows in enumerate(row_sets)
             ]
         return self._spaces

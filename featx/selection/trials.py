@@ -128,13 +128,14 @@ def _scores_of_fold(
     train, held = spaces.folds[number]
     parameter = HEADS.get(spec.name).searched
     head = make_head(spec, seed=seed)
-    if hasattr(head, "fit_path"):
+    if hasattr(head, "path_decisions"):
         started = time.perf_counter()
         space = spaces.of_fold(number) if head.standardize else None
-        path = head.fit_path(X, y, values, rows=train, space=space)
+        path = head.path_decisions(X, y, values, rows=train, held=held, space=space)
         seconds = (time.perf_counter() - started) / len(values)
-        for fitted in path:
-            yield head_scores(fitted, X[held]), fitted.classes_, seconds
+        classes = np.unique(y[train])
+        for scores in path:
+            yield _two_columns(scores), classes, seconds
         return
     X_train, X_held = X[train], X[held]
     for value in values:
