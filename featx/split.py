@@ -101,6 +101,7 @@ def draw_shots(
     seed: int,
     digests: Sequence[str] = (),
     classes: Sequence[str] = (),
+    totals: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Draw `shots` rows of every class out of `rows`, `draws` times.
 
@@ -123,6 +124,8 @@ def draw_shots(
         Image digest of every row of the data set.
     classes : sequence of str, optional
         Class names, for messages only.
+    totals : ndarray of int, optional
+        Images of each class in the whole data set, where `y` is but a part of it.
 
     Returns
     -------
@@ -132,7 +135,7 @@ def draw_shots(
     Raises
     ------
     SplitError
-        A class has fewer images than `shots` in all of `y`, or none in `rows`.
+        A class has fewer images than `shots` in all, or none in `rows`.
     """
     y = _class_numbers(y)
     rows = np.unique(np.asarray(rows, dtype=np.int64))
@@ -141,7 +144,7 @@ def draw_shots(
     if shots < 1 or draws < 1:
         raise SplitError(f"{shots} shots in {draws} draws: both must be 1 or more.")
     pools = {int(c): rows[y[rows] == c] for c in np.unique(y)}
-    totals = np.bincount(y)
+    totals = np.bincount(y) if totals is None else totals
     for c, pool in pools.items():
         if not len(pool):
             raise SplitError(f"Class {_named(c, classes)} has 0 training images: add some.")
