@@ -20,9 +20,18 @@ from featx.records import BackboneSpec, TapSpec
 INSTALLED = [name for name in ENGINES if ENGINES.get(name).missing() is None]
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
 
-# Rounding to bfloat16 grows from layer to layer in these, in TensorFlow and OpenVINO alike: narrow
-# linear bottlenecks, squeeze-and-excite gates.
-BFLOAT16_SENSITIVE = {"mobilenet_v2": 0.25, "mobilenet_v3_small": 0.1, "efficientnet_b0": 0.03}
+# Rounding grows from layer to layer in these with random weights, in TensorFlow and OpenVINO alike
+# (TensorFlow's own compiled and eager graphs differ as much): linear bottlenecks, swish and
+# squeeze-and-excite gates.
+SENSITIVE = {
+    "float32": {"efficientnet_v2_b0": 1e-4},
+    "bfloat16": {
+        "mobilenet_v2": 0.25,
+        "mobilenet_v3_small": 0.1,
+        "efficientnet_b0": 0.03,
+        "efficientnet_v2_b0": 0.4,
+    },
+}
 
 # Input sizes small enough to be quick and large enough for more than one row at the last layer.
 FAMILIES = {
@@ -108,9 +117,7 @@ def test_features_equal_keras(name: str, precision: str, engine: str) -> None:
     found = runner.run(batch)
     np.testing.assert_array_equal(batch, before)
     wanted = keras_features(name)
-    tolerance = TOLERANCES[precision]
-    if precision == "bfloat16":
-        tolerance = BFLOAT16_SENSITIVE.get(name, tolerance)
+    tolerance = SENSITIVE[precision].get(name, TOLERANCES[precision])
     assert list(found) == [tap.name for tap in taps_of(name)] == list(runner.taps)
     for tap, values in found.items():
         assert values.shape == (5, np.prod(runner.taps[tap]))
