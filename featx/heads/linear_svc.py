@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.utils.class_weight import compute_class_weight
 
+from featx.errors import HeadError
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
-from featx.heads.linear.design import Design
+from featx.heads.linear.design import AnyDesign, Design
 from featx.heads.linear.interior import solve_hinge
 from featx.heads.linear.losses import SquaredHinge
 from featx.heads.linear.newton import minimise
+
+HINGE_GAP = 1e-3
+"""Relative duality gap of the hinge loss for a tolerance of 1."""
 
 
 class LinearSVC(LinearHead):
@@ -38,8 +42,9 @@ class LinearSVC(LinearHead):
         Value of the constant feature whose coefficient makes the intercept.
     tol : float
         For "squared_hinge" the ratio ``‖gradient‖ / ‖(w, b)‖`` to reach
-        (`featx.heads.linear.newton`); its square bounds the relative excess of the objective, which
-        for "hinge" is measured directly, as the duality gap, against ``tol²``.
+        (`featx.heads.linear.newton`); its square bounds the relative excess of the objective. For
+        "hinge" that excess is bounded directly: the duality gap over the objective is brought down
+        to ``tol / 1000``.
     max_iter : int
         Newton steps at most.
 
@@ -64,6 +69,8 @@ class LinearSVC(LinearHead):
 
     path_param = "C"
     path_values = tuple(float(v) for v in np.logspace(-6, 2, 25))
+
+    choices: ClassVar = {"loss": ("squared_hinge", "hinge")}
 
     def __init__(
         self,
@@ -90,8 +97,8 @@ class LinearSVC(LinearHead):
         return self.standardize
 
     def _solve_path(self, problem: Problem, values: Sequence[float]) -> list[Outcome]:
-        design = Design(
-            problem.space.axes, intercept=self.intercept_scaling if self.fit_intercept else 0.0
+        design = problem.space.design(
+            intercept=self.intercept_scaling if self.fit_intercept else 0.0
         )
         weights = self._weights(problem)
         solve = self._solve_squared if self.loss == "squared_hinge" else self._solve_hinge
@@ -115,7 +122,7 @@ class LinearSVC(LinearHead):
         return weights
 
     def _solve_squared(
-        self, problem: Problem, design: Design, weights: Array, values: Sequence[float]
+        self, problem: Problem, design: AnyDesign, weights: Array, values: Sequence[float]
     ) -> list[Outcome]:
         loss = SquaredHinge(problem.targets, weights)
         outcomes = []
@@ -134,8 +141,13 @@ class LinearSVC(LinearHead):
         return outcomes
 
     def _solve_hinge(
-        self, problem: Problem, design: Design, weights: Array, values: Sequence[float]
+        self, problem: Problem, design: AnyDesign, weights: Array, values: Sequence[float]
     ) -> list[Outcome]:
+        if not isinstance(design, Design):
+            raise HeadError(
+                f"{design.rows} rows of {design.width} features are too many for "
+                "loss='hinge': use loss='squared_hinge'."
+            )
         signs = problem.targets.signs()
         weights = np.broadcast_to(weights, signs.shape)
         outcomes = []
@@ -145,7 +157,7 @@ class LinearSVC(LinearHead):
                     design.matrix,
                     signs[:, k],
                     C * weights[:, k],
-                    tol=self.tol**2,
+                    tol=HINGE_GAP * self.tol,
                     max_iter=self.max_iter,
                 )
                 for k in range(signs.shape[1])
@@ -153,5 +165,5 @@ class LinearSVC(LinearHead):
             Q = np.stack([w for w, _, _ in solved], axis=1)
             gap = max(g for _, g, _ in solved)
             steps = max(s for _, _, s in solved)
-            outcomes.append(Outcome(*design.split(Q), gap, gap <= self.tol**2, steps))
+            outcomes.append(Outcome(*design.split(Q), gap, gap <= HINGE_GAP * self.tol, steps))
         return outcomes

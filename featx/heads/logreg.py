@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from scipy.special import expit
 from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
-from featx.heads.linear.design import Design
 from featx.heads.linear.losses import Logistic, Softmax, softmax
 from featx.heads.linear.newton import minimise
 
@@ -61,6 +60,8 @@ class LogisticRegression(LinearHead):
     path_param = "C"
     path_values = tuple(float(v) for v in np.logspace(-6, 2, 25))
 
+    choices: ClassVar = {"multi_class": ("multinomial", "ovr")}
+
     def __init__(
         self,
         C: float = 1.0,
@@ -84,7 +85,7 @@ class LogisticRegression(LinearHead):
         return self.fit_intercept
 
     def _solve_path(self, problem: Problem, values: Sequence[float]) -> list[Outcome]:
-        design = Design(problem.space.axes, free_intercept=self.fit_intercept)
+        design = problem.space.design(free_intercept=self.fit_intercept)
         labels = problem.classes[problem.labels]
         weights = problem.sample_weight * compute_sample_weight(self.class_weight, labels)
         binary = problem.targets.columns == 1 or self.multi_class == "ovr"
@@ -94,7 +95,7 @@ class LogisticRegression(LinearHead):
         for C in values:
             found = minimise(design, loss, C, Q, tol=self.tol, max_iter=self.max_iter)
             Q = found.Q
-            if not loss.separable:
+            if not loss.separable and self.fit_intercept:
                 Q[design.penalty == 0] -= Q[design.penalty == 0].mean()  # a common shift is free
             outcomes.append(
                 Outcome(

@@ -65,16 +65,17 @@ class Ridge(LinearHead):
     def _solve_path(self, problem: Problem, values: Sequence[float]) -> list[Outcome]:
         labels = problem.classes[problem.labels]
         weights = problem.sample_weight * compute_sample_weight(self.class_weight, labels)
-        A, Y = problem.space.axes, problem.targets.signs()
-        mean_A, mean_Y = np.zeros(A.shape[1]), np.zeros(Y.shape[1])
+        Y, total = problem.targets.signs(), weights.sum()
+        sum_A, square, cross = problem.space.design().moments(weights, Y)
+        mean_A, mean_Y = np.zeros(len(sum_A)), np.zeros(Y.shape[1])
         if self.fit_intercept:
-            mean_A, mean_Y = (np.average(M, axis=0, weights=weights) for M in (A, Y))
-        root = np.sqrt(weights)[:, None]
-        A, Y = (A - mean_A) * root, (Y - mean_Y) * root
-        square, rotation = np.linalg.eigh(A.T @ A)
-        correlation = rotation.T @ (A.T @ Y)
+            mean_A, mean_Y = sum_A / total, weights @ Y / total
+            square = square - total * np.outer(mean_A, mean_A)
+            cross = cross - total * np.outer(mean_A, mean_Y)
+        values_A, rotation = np.linalg.eigh(square)
+        correlation = rotation.T @ cross
         outcomes = []
         for alpha in values:
-            Q = rotation @ (correlation / (np.maximum(square, 0.0) + alpha)[:, None])
+            Q = rotation @ (correlation / (np.maximum(values_A, 0.0) + alpha)[:, None])
             outcomes.append(Outcome(Q, mean_Y - mean_A @ Q, 0.0, True, 1))
         return outcomes

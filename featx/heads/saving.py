@@ -26,7 +26,7 @@ TRUSTED = (
     "sklearn.preprocessing:Normalizer",
     "sklearn.decomposition:PCA",
 )
-"""What `from_arrays` may build: classes by "module:name", or all below a package that ends in "."."""
+"""What `from_arrays` may build: classes by "module:name", or all below a package ("name.")."""
 
 
 def to_arrays(estimator: BaseEstimator) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -134,7 +134,7 @@ def _decode(value: Any, arrays: Mapping[str, Any]) -> Any:
     if "dict" in value:
         return {_decode(k, arrays): _decode(v, arrays) for k, v in value["dict"]}
     found = _find_class(value["class"])
-    estimator = found.__new__(found)
+    estimator: BaseEstimator = object.__new__(found)
     for names in value["params"], value["fitted"]:
         for name, item in names.items():
             setattr(estimator, name, _decode(item, arrays))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -19,13 +20,19 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from featx.errors import HeadError
+from featx.errors import HeadError, SpecError
 from featx.heads.linear.gram import gram_spaces
 from featx.heads.linear.losses import Targets
 from featx.heads.linear.sources import is_lazy
-from featx.heads.linear.space import Space, primal_space
+from featx.heads.linear.space import HeldSpace, Space
+from featx.heads.linear.streaming import StreamedSpace
 
 Array = NDArray[Any]
+
+HELD_BYTES = 4 * 2**30
+"""Training rows, as float64, above which they are streamed instead of held."""
+
+POSITIVE = ("C", "alpha", "tol", "max_iter", "intercept_scaling")
 
 
 @dataclass(frozen=True)
@@ -85,6 +92,9 @@ class LinearHead(ClassifierMixin, BaseEstimator):
     path_values: ClassVar[tuple[float, ...]]
     """Default values of the path, the most regularised first."""
 
+    choices: ClassVar[Mapping[str, tuple[str, ...]]] = {}
+    """What a parameter may be, where it is one of a few names."""
+
     standardize: bool
     fit_intercept: bool
 
@@ -137,14 +147,14 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         rows : array-like of int, optional
             The training rows of `X`; all by default.
         space : Space, optional
-            The training rows' space, where it has been built (`gram_spaces`, `primal_space`).
+            The training rows' space, where it has been built (`gram_spaces`).
 
         Returns
         -------
         list of fitted classifiers
             Clones of this one, in the order of `values`.
         """
-        values = list(self.path_values if values is None else values)
+        values = [float(v) for v in (self.path_values if values is None else values)]
         heads = [clone(self).set_params(**{self.path_param: v}) for v in values]
         if not heads:
             return []
@@ -181,7 +191,25 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         -------
         list of ndarray of shape (len(held), K), or (len(held),) for two classes
         """
-        raise NotImplementedError
+        values = [float(v) for v in (self.path_values if values is None else values)]
+        rows, held = np.asarray(rows), np.asarray(held)
+        if space is None:
+            space = self._build_space(X, rows, held)
+        head = clone(self)
+        outcomes = head._path_outcomes(head._problem(X, y, None, rows, space), values)
+        head._report(values, outcomes)
+        axes = space.project(X, held)
+        scores = [axes @ o.Q + o.bias for o in outcomes]
+        return [s[:, 0] if s.shape[1] == 1 else s for s in scores]
+
+    def _check_parameters(self) -> None:
+        """Raise for a parameter that cannot be used; a parameter is known by its name."""
+        for name, value in self.get_params(deep=False).items():
+            choices = self.choices.get(name)
+            if choices and value not in choices:
+                raise SpecError(f"{name}={value!r} cannot be used: write one of {choices}.")
+            if name in POSITIVE and not (isinstance(value, Real) and 0 < float(value) < np.inf):
+                raise SpecError(f"{name}={value!r} cannot be used: write a number above 0.")
 
     def _path_outcomes(self, problem: Problem, values: Sequence[float]) -> list[Outcome]:
         order = np.argsort(values, kind="stable")
@@ -201,9 +229,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         rows: Any = None,
         space: Space | None = None,
     ) -> Problem:
+        self._check_parameters()
         if is_lazy(X):
-            y = column_or_1d(y)
             self.n_features_in_ = X.shape[1]
+            y = column_or_1d(y)
             if len(y) != X.shape[0]:
                 raise HeadError(
                     f"{X.shape[0]} rows of features but {len(y)} labels: give one each."
@@ -211,35 +240,39 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         else:
             X, y = validate_data(self, X, y, dtype=[np.float64, np.float32])
         check_classification_targets(y)
-        weight = (
-            _check_sample_weight(sample_weight, None if is_lazy(X) else X, dtype=np.float64)
-            if not is_lazy(X) or sample_weight is not None
-            else np.ones(len(y))
-        )
+        weight = np.ones(len(y))
+        if sample_weight is not None:
+            weight = _check_sample_weight(sample_weight, np.empty((len(y), 1)), dtype=np.float64)
         rows = np.arange(len(y)) if rows is None else np.asarray(rows)
+        if space is None:  # a row without weight is no row
+            rows = rows[weight[rows] > 0]
         y, weight = y[rows], weight[rows]
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"{type(self).__name__} needs at least 2 classes, but the data has one class: "
-                f"{classes[0]!r}."
+                f"{type(self).__name__} needs at least 2 classes, but the training rows have "
+                f"{len(classes)} class: give rows of another."
             )
         space = space or self._build_space(X, rows)
         columns = len(classes) if len(classes) > 2 else 1
         positive = labels if columns > 1 else np.where(labels == 1, 0, -1)
         return Problem(space, labels, classes, weight, Targets(positive, columns))
 
-    def _build_space(self, X: Any, rows: NDArray[np.integer]) -> Space:
-        options = {"standardize": self.standardize, "centred": self._centred()}
+    def _build_space(
+        self, X: Any, rows: NDArray[np.integer], held: NDArray[np.integer] | None = None
+    ) -> Space:
+        standardize, centred = self.standardize, self._centred()
         if len(rows) < X.shape[1]:
-            return gram_spaces(X, [rows], **options)[0]
-        return primal_space(X, rows, **options)
+            held_sets = None if held is None else [held]
+            return gram_spaces(X, [rows], held_sets, standardize=standardize, centred=centred)[0]
+        small = 8 * len(rows) * X.shape[1] <= HELD_BYTES
+        kind = HeldSpace if small else StreamedSpace
+        return kind(X, rows, standardize=standardize, centred=centred)
 
     def _accept(
         self, heads: Sequence[LinearHead], problem: Problem, outcomes: Sequence[Outcome]
     ) -> None:
         coefs = problem.space.to_features(np.concatenate([o.Q for o in outcomes], axis=1))
-        failed = []
         for head, outcome, coef in zip(
             heads, outcomes, np.split(coefs, len(outcomes), axis=1), strict=True
         ):
@@ -249,14 +282,16 @@ class LinearHead(ClassifierMixin, BaseEstimator):
             head.n_iter_ = outcome.n_iter
             head.optimality_ = outcome.optimality
             head.converged_ = outcome.converged
-            if not outcome.converged:
-                failed.append(f"{getattr(head, self.path_param):g}")
+        self._report([getattr(head, self.path_param) for head in heads], outcomes)
+
+    def _report(self, values: Sequence[float], outcomes: Sequence[Outcome]) -> None:
+        failed = [f"{v:g}" for v, o in zip(values, outcomes, strict=True) if not o.converged]
         if failed:
             warnings.warn(
                 f"{type(self).__name__} did not converge at {self.path_param}={', '.join(failed)}; "
                 "raise max_iter or tol.",
                 ConvergenceWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def decision_function(self, X: Any) -> Array:

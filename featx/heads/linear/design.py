@@ -21,13 +21,43 @@ BLOCK_ROWS = 2048
 
 
 class Product(Protocol):
-    """``P -> penalty ∘ P + C Aᵀ H A P``, with `H` the Hessian of the loss in the decision values."""
+    """``P -> penalty ∘ P + C Aᵀ H A P``, `H` the Hessian of the loss in the decision values."""
 
     def __call__(self, P: Array) -> Array:
         """Apply to `P` of shape (r, K)."""
 
     def take(self, columns: NDArray[np.integer]) -> Self:
         """Return the product of some of the problems."""
+
+
+class AnyDesign(Protocol):
+    """A design matrix `A` with its intercept column, held or streamed."""
+
+    rows: int
+    width: int
+    penalty: Array
+    largest: float
+
+    def split(self, Q: Array) -> tuple[Array, Array]:
+        """Return the coefficients of the axes and the intercepts, (K,)."""
+
+    def forward(self, Q: Array, dtype: Any) -> Array:
+        """Return ``A Q``, computed in `dtype`."""
+
+    def adjoint(self, R: Array) -> Array:
+        """Return ``Aᵀ R``, computed in the precision of `R`; float64."""
+
+    def diagonal(self, D: Array) -> Array:
+        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K); may be approximate."""
+
+    def hessian(self, loss: Loss, curvature: Array, C: float) -> Product:
+        """Return the Hessian as a `Product` in the precision of `curvature`."""
+
+    def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
+        """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient``."""
+
+    def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
+        """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, for a design of no intercept."""
 
 
 class Design:
@@ -64,7 +94,7 @@ class Design:
             return Q[:-1], self.intercept * Q[-1]
         return Q, np.zeros(Q.shape[1])
 
-    def forward(self, Q: Array, dtype: type[np.floating]) -> Array:
+    def forward(self, Q: Array, dtype: Any) -> Array:
         """Return ``A Q``, computed in `dtype`."""
         return self._in(dtype) @ Q.astype(dtype, copy=False)
 
@@ -85,11 +115,15 @@ class Design:
         return out
 
     def hessian(self, loss: Loss, curvature: Array, C: float) -> Product:
-        """Return the Hessian as a `Product` in float32; rows without curvature are left out."""
+        """Return the Hessian as a `Product` in the precision of `curvature`.
+
+        Rows without curvature are left out.
+        """
+        matrix = self._in(curvature.dtype)
         active = curvature.any(axis=1)
         if active.mean() < 0.7:
-            return _DenseProduct(self.single[active], self.penalty, loss, curvature[active], C)
-        return _DenseProduct(self.single, self.penalty, loss, curvature, C)
+            return _DenseProduct(matrix[active], self.penalty, loss, curvature[active], C)
+        return _DenseProduct(matrix, self.penalty, loss, curvature, C)
 
     def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
         """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient`` by Cholesky."""
@@ -101,16 +135,26 @@ class Design:
             S[np.diag_indices_from(S)] += 1.0 / (C * curvature[rows])
             return A.T @ cho_solve(cho_factor(S, overwrite_a=True), A @ gradient) - gradient
         B = A * np.sqrt(C * curvature[rows])[:, None]
-        H = B.T @ B
-        H[np.diag_indices_from(H)] += self.penalty
-        H[np.diag_indices_from(H)] *= 1.0 + 1e-14
-        return -cho_solve(cho_factor(H, overwrite_a=True), gradient)
+        return solve_newton(B.T @ B, self.penalty, gradient)
+
+    def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
+        """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, for a design of no intercept."""
+        root = np.sqrt(weights)[:, None]
+        B = self.matrix * root
+        return B.T @ root[:, 0], B.T @ B, B.T @ (Y * root)
+
+
+def solve_newton(H: Array, penalty: Array, gradient: Array) -> Array:
+    """Return ``-(H + diag(penalty))⁻¹ gradient``; overwrites `H`."""
+    diagonal = np.diag_indices_from(H)
+    H[diagonal] = (H[diagonal] + penalty) * (1.0 + 1e-14)
+    return -cho_solve(cho_factor(H, overwrite_a=True), gradient)
 
 
 class _DenseProduct:
     def __init__(self, A: Array, penalty: Array, loss: Loss, curvature: Array, C: float) -> None:
-        self.A, self.loss, self.curvature, self.C = A, loss, curvature, np.float32(C)
-        self.penalty = penalty.astype(np.float32)
+        self.A, self.loss, self.curvature, self.C = A, loss, curvature, C
+        self.penalty = penalty.astype(A.dtype)
 
     def __call__(self, P: Array) -> Array:
         out = np.zeros_like(P)
@@ -118,11 +162,11 @@ class _DenseProduct:
             rows = slice(start, start + BLOCK_ROWS)
             A = self.A[rows]
             out += A.T @ self.loss.hessian_times(self.curvature, A @ P, rows)
-        out *= self.C
+        out *= A.dtype.type(self.C)
         out += self.penalty[:, None] * P
         return out
 
     def take(self, columns: NDArray[np.integer]) -> _DenseProduct:
         return _DenseProduct(
-            self.A, self.penalty, self.loss.take(columns), self.curvature[:, columns], float(self.C)
+            self.A, self.penalty, self.loss.take(columns), self.curvature[:, columns], self.C
         )

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.heads.linear.design import Design
+from featx.heads.linear.design import AnyDesign
 from featx.heads.linear.losses import Loss
 
 Array = NDArray[Any]
 
-COUPLED_LIMIT = 500
-"""Iterations for a loss whose columns are one problem, of which no factorisation is tried."""
+COUPLED_LIMIT = np.array([500])
+"""Iterations for a loss whose columns are one problem, which is too large to factorise."""
 
 
 def dot(loss: Loss, A: Array, B: Array) -> Array:
@@ -24,14 +24,14 @@ def dot(loss: Loss, A: Array, B: Array) -> Array:
 
 
 def newton_direction(
-    design: Design,
+    design: AnyDesign,
     loss: Loss,
     curvature: Array,
     C: float,
     G: Array,
     diagonal: Array,
     accuracy: Array,
-    factorise: NDArray[np.bool_],
+    hard: NDArray[np.bool_],
 ) -> tuple[Array, NDArray[np.bool_], int]:
     """Solve ``H P = -G``.
 
@@ -49,55 +49,59 @@ def newton_direction(
         Gradient, and diagonal of the Hessian.
     accuracy : ndarray of shape (K,) or (1,)
         Residual to reach over the first, a problem.
-    factorise : ndarray of shape (K,) or (1,), bool
-        Problems to factorise at once.
+    hard : ndarray of shape (K,) or (1,), bool
+        Problems to factorise at once; of coupled columns, to iterate on in float64.
 
     Returns
     -------
     P : ndarray of shape (r, K), float64
-    factorise : ndarray of bool
-        With the problems added that were given up.
+    hard : ndarray of bool
+        With the problems added that took too many iterations.
     used : int
         Iterations.
     """
-    if not loss.separable:
-        limit = np.array([COUPLED_LIMIT])
-        P, _, used = conjugate_gradients(design, loss, curvature, C, G, diagonal, accuracy, limit)
-        return P, factorise, used
     P = np.zeros_like(G)
-    factorise = factorise.copy()
-    iterate = np.flatnonzero(~factorise)
+    if not loss.separable:
+        dtype = np.float64 if hard.any() else np.float32
+        P, solved, used = conjugate_gradients(
+            design, loss, curvature.astype(dtype), C, G, diagonal, accuracy, COUPLED_LIMIT
+        )
+        return P, hard | ~solved, used
+    hard = hard.copy()
+    iterate = np.flatnonzero(~hard)
     used = 0
     if len(iterate):
+        part = curvature[:, iterate]
         P[:, iterate], solved, used = conjugate_gradients(
             design,
             loss.take(iterate),
-            curvature[:, iterate],
+            part.astype(np.float32),
             C,
             G[:, iterate],
             diagonal[:, iterate],
             accuracy[iterate],
-            _cost_ratio(design, curvature[:, iterate]),
+            _cost_ratio(design, part),
         )
-        factorise[iterate[~solved]] = True
-    for k in np.flatnonzero(factorise):
+        hard[iterate[~solved]] = True
+    for k in np.flatnonzero(hard):
         P[:, k] = design.newton_step(curvature[:, k], C, G[:, k])
-    return P, factorise, used
+    return P, hard, used
 
 
-def _cost_ratio(design: Design, curvature: Array) -> Array:
+def _cost_ratio(design: AnyDesign, curvature: Array) -> Array:
     """Conjugate-gradient iterations that one factorisation costs, a problem."""
     problems = curvature.shape[1]
     rows = np.count_nonzero(curvature, axis=0).astype(float)
     short, long = np.minimum(rows, design.width), np.maximum(rows, design.width)
-    factorisation = 2.0 * (short**2 * long + short**3 / 3)  # float64 costs twice float32
+    # Twice for float64, and three times that for the copies and smaller products it is made of.
+    factorisation = 6.0 * (short**2 * long + short**3 / 3)
     # A product for few problems is bound by memory and costs what one for eight more does.
     iteration = 4.0 * design.rows * design.width * (problems + 8) / problems
     return np.maximum(10.0, factorisation / iteration)
 
 
 def conjugate_gradients(
-    design: Design,
+    design: AnyDesign,
     loss: Loss,
     curvature: Array,
     C: float,
@@ -106,7 +110,7 @@ def conjugate_gradients(
     accuracy: Array,
     limit: Array,
 ) -> tuple[Array, NDArray[np.bool_], int]:
-    """Solve ``H P = -G`` in float32, preconditioned by the Hessian's `diagonal`.
+    """Solve ``H P = -G``, preconditioned by `diagonal`, in the precision of `curvature`.
 
     Parameters are those of `newton_direction`, and `limit`, the iterations allowed a problem.
 
@@ -118,13 +122,14 @@ def conjugate_gradients(
     used : int
         Iterations.
     """
-    problems = len(accuracy)
+    problems, dtype = len(accuracy), curvature.dtype
+    zero, one = dtype.type(0.0), dtype.type(1.0)
     unit = np.sqrt(dot(loss, G, G))
     unit[unit == 0] = 1.0
-    product = design.hessian(loss, curvature.astype(np.float32), C)
-    inverse = (1.0 / diagonal).astype(np.float32)
-    R = (-G / unit).astype(np.float32)
-    result = np.zeros(G.shape, dtype=np.float32)
+    product = design.hessian(loss, curvature, C)
+    inverse = (1.0 / diagonal).astype(dtype)
+    R = (-G / unit).astype(dtype)
+    result = np.zeros(G.shape, dtype=dtype)
     X = np.zeros_like(R)
     P = S = inverse * R
     rs = dot(loss, R, S)
@@ -135,7 +140,7 @@ def conjugate_gradients(
     while True:
         HP = product(P)
         curve = dot(loss, P, HP)
-        step = (rs / np.where(curve > 0, curve, np.inf)).astype(np.float32)
+        step = (rs / np.where(curve > 0, curve, np.inf)).astype(dtype)
         X += step * P
         R -= step * HP
         S = inverse * R
@@ -154,8 +159,8 @@ def conjugate_gradients(
             inverse, before, rs = inverse[:, keep], before[keep], rs[keep]
             done, product = done[keep], product.take(keep)
         # A problem that is done waits for the others with a direction of zero.
-        P = P * np.where(done, 0.0, rs / np.maximum(before, 1e-45)).astype(np.float32)
-        P += np.where(done, np.float32(0.0), np.float32(1.0)) * S
+        P = P * np.where(done, 0.0, rs / np.maximum(before, np.finfo(dtype).tiny)).astype(dtype)
+        P += np.where(done, zero, one) * S
     if loss.separable:
         result[:, here] = X
     else:

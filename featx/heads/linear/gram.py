@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from featx.errors import HeadError
+from featx.heads.linear.design import Design
 from featx.heads.linear.scaling import inverse_scale
 from featx.heads.linear.sources import column_blocks
 from featx.heads.linear.space import Space
@@ -51,9 +53,8 @@ class GramSpace(Space):
         standardize: bool,
         centred: bool,
     ) -> None:
-        super().__init__(standardize=standardize, centred=centred)
+        super().__init__(mean, inverse, standardize=standardize, centred=centred)
         self.X, self.rows, self.held = X, rows, held
-        self.mean, self.inverse = mean, inverse
         values, vectors = eigh(gram, driver="evd")
         values, vectors = values[::-1], vectors[:, ::-1]
         kept = values > 4 * np.finfo(float).eps * np.sqrt(len(values)) * max(values[0], 0.0)
@@ -62,7 +63,20 @@ class GramSpace(Space):
         self._dual = vectors[:, kept] / root
         self.held_axes = cross @ self._dual
 
+    def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
+        """Return the rows' design matrix, by default without an intercept."""
+        return Design(self.axes, intercept=intercept, free_intercept=free_intercept)
+
+    def project(self, X: Any, rows: Rows) -> Array:
+        """Return the rows that were held out when the space was built, on the axes."""
+        if not np.array_equal(rows, self.held):
+            raise HeadError(
+                "The Gram matrix was built for other rows: name these when building it."
+            )
+        return self.held_axes
+
     def to_features(self, Q: Array) -> Array:
+        """Return the coefficients on raw features, in one pass over the columns."""
         alpha = self._dual @ Q
         coef = np.empty((self.X.shape[1], Q.shape[1]))
         for part, block in column_blocks(self.X):

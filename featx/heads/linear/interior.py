@@ -45,24 +45,25 @@ def solve_hinge(
     """
     kept = bound > 0
     B, c = A[kept] * signs[kept, None], bound[kept]
-    alpha = 0.5 * c
+    alpha, room = 0.5 * c, 0.5 * c  # room is c - alpha, kept by itself for its last digits
     w = B.T @ alpha
     slack = 1.0 - B @ w
     # Multipliers of alpha >= 0 (low) and alpha <= c (high): low - high = B w - 1.
     low, high = np.maximum(-slack, 0.0) + 1.0, np.maximum(slack, 0.0) + 1.0
-    gap, steps = np.inf, 0
-    best, best_gap = w, np.inf
+    best, best_gap, steps = B.T @ alpha, np.inf, 0
     while True:
-        w = B.T @ alpha
-        slack = 1.0 - B @ w
-        primal = 0.5 * w @ w + c @ np.maximum(slack, 0.0)
-        gap = float((primal - (alpha.sum() - 0.5 * w @ w)) / primal) if primal > 0 else 0.0
+        w, gap = _certify(B, c, alpha)
+        stalled = gap > 0.5 * best_gap
         if gap < best_gap:
             best, best_gap = w, gap
+        if stalled and best_gap > tol:
+            w, gap = _polish(B, c, alpha, room, low, high)
+            if gap < best_gap:
+                best, best_gap = w, gap
         if best_gap <= tol or steps == max_iter:
-            return best, max(best_gap, 0.0), steps
+            return best, best_gap, steps
+        slack = 1.0 - B @ (B.T @ alpha)
         steps += 1
-        room = c - alpha
         residual = -slack - low + high
         mu = (alpha @ low + room @ high) / (2 * len(alpha))
         theta = low / alpha + high / room
@@ -88,9 +89,11 @@ def solve_hinge(
             rhs = (
                 -residual + (low_target - alpha * low) / alpha - (high_target - room * high) / room
             )
-            d_alpha = rhs / theta - scaled @ cho_solve(
-                factor, B.T @ (rhs / theta), check_finite=False
-            )
+            target = scaled.T @ rhs
+            d_w = cho_solve(factor, target, check_finite=False)
+            for _ in range(2):  # refined, since theta spans all magnitudes near the end
+                d_w += cho_solve(factor, target - d_w - scaled.T @ (B @ d_w), check_finite=False)
+            d_alpha = (rhs - B @ d_w) / theta
             d_low = (low_target - alpha * low - low * d_alpha) / alpha
             d_high = (high_target - room * high + high * d_alpha) / room
             return d_alpha, d_low, d_high
@@ -108,12 +111,51 @@ def solve_hinge(
         reach_p = 0.995 * min(_reach(alpha, d_alpha), _reach(room, -d_alpha))
         reach_d = 0.995 * min(_reach(low, d_low), _reach(high, d_high))
         reach_p, reach_d = min(reach_p, 1.0), min(reach_d, 1.0)
-        alpha = np.clip(alpha + reach_p * d_alpha, 1e-300, c * (1 - 1e-15))
+        alpha, room = alpha + reach_p * d_alpha, room - reach_p * d_alpha
         low, high = low + reach_d * d_low, high + reach_d * d_high
 
 
+def _certify(B: Array, c: Array, alpha: Array) -> tuple[Array, float]:
+    """Return the coefficients of a feasible `alpha` and their duality gap over the objective."""
+    w = B.T @ alpha
+    primal = 0.5 * w @ w + c @ np.maximum(1.0 - B @ w, 0.0)
+    if primal <= 0:
+        return w, 0.0
+    return w, max(0.0, float((primal - (alpha.sum() - 0.5 * w @ w)) / primal))
+
+
+def _polish(
+    B: Array, c: Array, alpha: Array, room: Array, low: Array, high: Array
+) -> tuple[Array, float]:
+    """Solve for the `alpha` inside their bounds, as the iterate tells them from those at one.
+
+    Interior points lose their last digits where the margin is almost hard; the rows on the margin
+    are known by then, and their multipliers are the solution of a linear system.
+    """
+    typical = alpha.mean()
+    inside = (alpha / typical > low) & (room / typical > high)
+    alpha = np.where(room / typical > high, 0.0, c)
+    best = _certify(B, c, alpha)
+    for _ in range(10):
+        rows = np.flatnonzero(inside)
+        if not len(rows):
+            break
+        A = B[rows]
+        rest = np.where(inside, 0.0, alpha)
+        exact = np.linalg.lstsq(A @ A.T, 1.0 - A @ (B.T @ rest), rcond=1e-14)[0]
+        alpha = rest
+        alpha[rows] = np.clip(exact, 0.0, c[rows])
+        w, gap = _certify(B, c, alpha)
+        if gap < best[1]:
+            best = w, gap
+        inside[rows] = (exact > 0) & (exact < c[rows])
+        if inside[rows].all():
+            break
+    return best
+
+
 def _factorise(H: Array) -> tuple:
-    """Cholesky factors of `H`, of which more is added to the diagonal where rounding asks for it."""
+    """Return Cholesky factors of `H`, its diagonal lifted as far as rounding asks for."""
     for lift in 1e-15, 1e-13, 1e-11, 1e-9, 1e-7:
         try:
             return cho_factor(H + lift * np.diag(np.diag(H)), check_finite=False)
@@ -123,7 +165,7 @@ def _factorise(H: Array) -> tuple:
 
 
 def _reach(value: Array, change: Array) -> float:
-    """The longest step, up to 1/0.995, that keeps `value` positive."""
+    """Return the longest step, up to 1/0.995, that keeps `value` positive."""
     falling = change < 0
     if not falling.any():
         return 1.0 / 0.995

@@ -85,6 +85,7 @@ class OneVsRest:
         self.targets, self.weights = targets, weights
 
     def take(self, columns: NDArray[np.integer]) -> Self:
+        """Return the loss of some of the problems."""
         weights = self.weights if self.weights.shape[1] == 1 else self.weights[:, columns]
         return type(self)(self.targets.keep(columns), weights)
 
@@ -99,9 +100,11 @@ class OneVsRest:
         return Z
 
     def diagonal(self, curvature: Array) -> Array:
+        """Return d² loss / d Z_ik²."""
         return curvature
 
     def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
+        """Return the Hessian in Z times `V`; overwrites `V`."""
         V *= curvature[rows]
         return V
 
@@ -115,16 +118,19 @@ class SquaredHinge(OneVsRest):
         return np.maximum(slack, 0.0, out=slack)
 
     def value(self, Z: Array) -> Array:
+        """Return the loss a problem."""
         slack = self._slack(Z)
         slack *= slack
         return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), slack)
 
     def gradient(self, Z: Array) -> Array:
+        """Return d loss / d Z."""
         slack = self._slack(Z)
         slack *= 2.0 * self.weights_as(Z.dtype)
         return self.flip(slack)
 
     def curvature(self, Z: Array) -> Array:
+        """Return what the Hessian needs to know of `Z`."""
         active = self.flip(Z.copy()) > -1.0
         return np.multiply(2.0 * self.weights_as(Z.dtype), active)
 
@@ -133,15 +139,18 @@ class Logistic(OneVsRest):
     """``Σ c log(1 + exp(-y z))``."""
 
     def value(self, Z: Array) -> Array:
+        """Return the loss a problem."""
         loss = np.logaddexp(0.0, self.flip(Z.copy()))
         return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), loss)
 
     def gradient(self, Z: Array) -> Array:
+        """Return d loss / d Z."""
         p = expit(self.flip(Z.copy()))
         p *= self.weights_as(Z.dtype)
         return self.flip(p)
 
     def curvature(self, Z: Array) -> Array:
+        """Return what the Hessian needs to know of `Z`."""
         p = expit(-np.abs(Z))
         return self.weights_as(Z.dtype) * p * (1.0 - p)
 
@@ -162,23 +171,28 @@ class Softmax:
         self.targets, self.weights = targets, weights
 
     def value(self, Z: Array) -> Array:
+        """Return the loss a problem."""
         top = Z.max(axis=1)
         total = np.log(np.exp(Z - top[:, None]).sum(axis=1)) + top
         return np.array([self.weights[:, 0] @ (total - Z[self.targets.positive])])
 
     def gradient(self, Z: Array) -> Array:
+        """Return d loss / d Z."""
         p = softmax(Z)
         p[self.targets.positive] -= 1.0
         p *= self.weights
         return p
 
     def curvature(self, Z: Array) -> Array:
+        """Return what the Hessian needs to know of `Z`."""
         return softmax(Z)
 
     def diagonal(self, curvature: Array) -> Array:
+        """Return d² loss / d Z_ik²."""
         return (self.weights * curvature * (1.0 - curvature)).astype(curvature.dtype)
 
     def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
+        """Return the Hessian in Z times `V`; overwrites `V`."""
         p = curvature[rows]
         V -= np.einsum("ij,ij->i", p, V)[:, None]
         V *= p
@@ -186,6 +200,7 @@ class Softmax:
         return V
 
     def take(self, columns: NDArray[np.integer]) -> Softmax:
+        """Return the loss of some of the problems."""
         raise NotImplementedError("the columns of a softmax are one problem")
 
 

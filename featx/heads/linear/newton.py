@@ -18,13 +18,12 @@ without penalty counts by its gradient over the root of its curvature.
 from __future__ import annotations
 
 from dataclasses import dataclass
-
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from featx.heads.linear.design import Design
+from featx.heads.linear.design import AnyDesign
 from featx.heads.linear.direction import dot, newton_direction
 from featx.heads.linear.losses import Loss
 
@@ -32,6 +31,9 @@ Array = NDArray[Any]
 
 ROUGH = 0.03
 """The optimality measure up to which decision values and gradients are float32."""
+
+STALLS = 3
+"""Steps in a row without halving the gradient after which a problem counts as hard."""
 
 
 @dataclass
@@ -57,7 +59,7 @@ class Solution:
 
 
 def minimise(
-    design: Design, loss: Loss, C: float, start: Array, *, tol: float, max_iter: int
+    design: AnyDesign, loss: Loss, C: float, start: Array, *, tol: float, max_iter: int
 ) -> Solution:
     """Minimise the objective.
 
@@ -78,8 +80,9 @@ def minimise(
     """
     result = np.array(start, dtype=np.float64)
     problems = result.shape[1] if loss.separable else 1
-    optimality = np.full(problems, np.inf)
-    factorise = np.zeros(problems, dtype=bool)
+    optimality, last_size = np.zeros(problems), np.full(problems, np.inf)
+    hard = np.zeros(problems, dtype=bool)  # not for conjugate gradients in float32
+    stalls = np.zeros(problems, dtype=int)
     penalty = design.penalty[:, None]
     here = np.arange(result.shape[1])  # columns of the problems still open
     dtype: type[np.floating] = np.float32
@@ -87,29 +90,41 @@ def minimise(
     products = steps = 0
     while True:
         which = here if loss.separable else slice(None)
-        slope = loss.gradient(Z)
-        curvature = loss.curvature(Z)
+        slope, curvature = loss.gradient(Z), loss.curvature(Z)
+        bend = loss.diagonal(curvature)
         G = penalty * Q + C * design.adjoint(slope)
-        diagonal = penalty + C * design.diagonal(loss.diagonal(curvature))
-        reached, rounding = _optimality(design, loss, C, Q, G, slope, diagonal)
-        if dtype is np.float32 and (reached <= np.maximum(ROUGH, 10 * rounding)).any():
+        diagonal = penalty + C * design.diagonal(bend)
+        size, norm, rounding = _sizes(design, loss, C, Q, G, Z, slope, bend, diagonal)
+        fall = np.minimum(size / last_size[which], 1.0)
+        stalls[which] = np.where(fall > 0.5, stalls[which] + 1, 0)
+        if (
+            dtype is np.float32
+            and (
+                (size <= np.maximum(ROUGH * norm, 10 * rounding))
+                | (stalls[which] > 0)
+                | hard[which]
+            ).any()
+        ):
             dtype = np.float64  # the end game: from here on, all but the directions is float64
             Z = design.forward(Q, dtype)
+            stalls[:] = 0
             continue
-        reached[reached <= rounding] = 0.0
-        before, optimality[which] = optimality[which], reached
+        reached = np.where(size <= rounding, 0.0, size / norm)
+        optimality[which], last_size[which] = reached, size
+        hard |= stalls >= STALLS
         result[:, here] = Q
         todo = np.flatnonzero(reached > tol)
         if not len(todo) or steps == max_iter:
             break
         # Solve the more exactly the faster the gradient falls, but no further than `tol` asks for.
-        accuracy = np.clip((reached / before) ** 2, np.minimum(0.1, 0.1 * tol / reached), 0.1)
+        floor = 0.1 * tol / np.maximum(reached, tol)
+        accuracy = np.where(steps, np.clip(fall**2, floor, 0.1), 0.1)
         if loss.separable and len(todo) < len(here):
             here, which, loss, accuracy = here[todo], here[todo], loss.take(todo), accuracy[todo]
             Q, Z, G = Q[:, todo], Z[:, todo], G[:, todo]
             curvature, diagonal = curvature[:, todo], diagonal[:, todo]
-        P, factorise[which], used = newton_direction(
-            design, loss, curvature, C, G, diagonal, accuracy, factorise[which]
+        P, hard[which], used = newton_direction(
+            design, loss, curvature, C, G, diagonal, accuracy, hard[which]
         )
         products += used
         ZP = design.forward(P, dtype)
@@ -120,18 +135,29 @@ def minimise(
     return Solution(result, float(optimality.max(initial=0.0)), steps, products)
 
 
-def _optimality(
-    design: Design, loss: Loss, C: float, Q: Array, G: Array, slope: Array, diagonal: Array
-) -> tuple[Array, Array]:
-    """Return the optimality measure a problem, and what rounding alone could make of it."""
+def _sizes(
+    design: AnyDesign,
+    loss: Loss,
+    C: float,
+    Q: Array,
+    G: Array,
+    Z: Array,
+    slope: Array,
+    bend: Array,
+    diagonal: Array,
+) -> tuple[Array, Array, Array]:
+    """Return the norms of gradient and coefficients, and what rounding may add to the former."""
     free = design.penalty == 0
     scaled = G.copy()
     scaled[free] /= np.sqrt(np.maximum(diagonal[free], np.finfo(float).tiny))
     size = np.sqrt(dot(loss, scaled, scaled))
     norm = np.sqrt(dot(loss, Q[~free], Q[~free]))
-    norm = np.maximum(norm, 1e-30 + 1e-30 * size)
-    terms = C * design.largest * np.sqrt(dot(loss, slope, slope).astype(float))
-    return size / norm, 0.05 * np.finfo(slope.dtype).eps * terms / norm
+    # The slopes are as wrong as the decision values that they are taken at, and the sum over the
+    # rows as the slopes are large.
+    moved = bend * Z
+    terms = np.sqrt((dot(loss, slope, slope) + dot(loss, moved, moved)).astype(float))
+    rounding = 0.1 * np.finfo(slope.dtype).eps * C * design.largest * terms
+    return size, np.maximum(norm, 1e-30 * np.maximum(size, 1.0)), rounding
 
 
 def _line_search(

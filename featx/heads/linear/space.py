@@ -1,45 +1,51 @@
 """Training rows on their principal axes, and the way back to features.
 
-`primal_space` takes the axes from the features' covariance, for more rows than features;
-`featx.heads.linear.gram` from the Gram matrix, for fewer.
+For more rows than features the axes are those of the features' covariance (`HeldSpace`, or
+`featx.heads.linear.streaming` where the rows do not fit in memory), for fewer those of the Gram
+matrix (`featx.heads.linear.gram`).
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from featx.heads.linear.design import AnyDesign, Design
 from featx.heads.linear.scaling import inverse_scale
 from featx.heads.linear.sources import row_blocks
 
 Array = NDArray[Any]
 
 
-class Space:
+class Space(ABC):
     """The coordinates in which a linear problem is solved.
 
     Attributes
     ----------
-    axes : ndarray of shape (n, r), float64
-        The rows, centred and scaled as asked for, on their principal axes.
     mean, inverse : ndarray of shape (d,), float64
         A feature x enters as ``(x - mean) * inverse``.
     standardize, centred : bool
         How the rows were prepared; standardised rows are centred too.
     """
 
-    axes: Array
-    mean: Array
-    inverse: Array
-
-    def __init__(self, *, standardize: bool, centred: bool) -> None:
+    def __init__(self, mean: Array, inverse: Array, *, standardize: bool, centred: bool) -> None:
+        self.mean, self.inverse = mean, inverse
         self.standardize, self.centred = standardize, centred or standardize
 
+    @abstractmethod
+    def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> AnyDesign:
+        """Return the rows' design matrix on the axes, by default without an intercept."""
+
+    @abstractmethod
+    def project(self, X: Any, rows: NDArray[np.integer]) -> Array:
+        """Return other rows of `X`, prepared alike, on the axes: (len(rows), r)."""
+
+    @abstractmethod
     def to_features(self, Q: Array) -> Array:
         """Return the coefficients (d, K) on raw features of those (r, K) on the axes."""
-        raise NotImplementedError
 
     def intercepts(self, coef: Array, bias: Array) -> Array:
         """Return the intercepts (K,) on raw features, `bias` being those on the axes."""
@@ -47,11 +53,16 @@ class Space:
 
 
 class PrimalSpace(Space):
-    """Axes from the covariance of the features: r = d."""
+    """Axes from the covariance of the features: r = d.
+
+    Attributes
+    ----------
+    directions : ndarray of shape (d, d), float64
+        An axis a column.
+    """
 
     def __init__(
         self,
-        axes: Array,
         directions: Array,
         mean: Array,
         inverse: Array,
@@ -59,28 +70,41 @@ class PrimalSpace(Space):
         standardize: bool,
         centred: bool,
     ) -> None:
-        super().__init__(standardize=standardize, centred=centred)
-        self.axes, self.directions, self.mean, self.inverse = axes, directions, mean, inverse
+        super().__init__(mean, inverse, standardize=standardize, centred=centred)
+        self.directions = directions
+
+    def project(self, X: Any, rows: NDArray[np.integer]) -> Array:
+        """Return rows of `X`, prepared alike, on the axes."""
+        out = np.empty((len(rows), len(self.mean)))
+        for part, block in row_blocks(X, rows):
+            out[part] = ((block - self.mean) * self.inverse) @ self.directions
+        return out
 
     def to_features(self, Q: Array) -> Array:
+        """Return the coefficients on raw features."""
         return self.inverse[:, None] * (self.directions @ Q)
 
 
-def primal_space(
-    X: Any, rows: NDArray[np.integer], *, standardize: bool, centred: bool
-) -> PrimalSpace:
-    """Build the space of rows in memory; costs one float64 copy of them beside its axes."""
-    A = np.empty((len(rows), X.shape[1]))
-    for part, block in row_blocks(X, rows):
-        A[part] = block
-    mean, inverse = np.zeros(A.shape[1]), np.ones(A.shape[1])
-    if standardize or centred:
-        mean = A.mean(axis=0)
-        A -= mean
-    if standardize:
-        inverse = inverse_scale(np.einsum("ij,ij->j", A, A) / len(A), mean, len(A))
-        A *= inverse
-    directions = np.linalg.eigh(A.T @ A)[1][:, ::-1]
-    return PrimalSpace(
-        A @ directions, directions, mean, inverse, standardize=standardize, centred=centred
-    )
+class HeldSpace(PrimalSpace):
+    """The space of rows held in memory; costs a float64 copy of them beside their axes."""
+
+    def __init__(
+        self, X: Any, rows: NDArray[np.integer], *, standardize: bool, centred: bool
+    ) -> None:
+        A = np.empty((len(rows), X.shape[1]))
+        for part, block in row_blocks(X, rows):
+            A[part] = block
+        mean, inverse = np.zeros(A.shape[1]), np.ones(A.shape[1])
+        if standardize or centred:
+            mean = A.mean(axis=0)
+            A -= mean
+        if standardize:
+            inverse = inverse_scale(np.einsum("ij,ij->j", A, A) / len(A), mean, len(A))
+            A *= inverse
+        directions = np.linalg.eigh(A.T @ A)[1]
+        super().__init__(directions, mean, inverse, standardize=standardize, centred=centred)
+        self.axes = A @ directions
+
+    def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
+        """Return the rows' design matrix, by default without an intercept."""
+        return Design(self.axes, intercept=intercept, free_intercept=free_intercept)
