@@ -13,7 +13,7 @@ from featx.store.atomic import reporting, stale_temps
 from featx.store.claim import Claim
 from featx.store.compact import compact, plan_compaction, refresh_view
 from featx.store.entry import CacheEntry
-from featx.store.folders import PARTS, entry_folders
+from featx.store.folders import PARTS, entry_folders, read_entry
 from featx.store.plan import EntryState
 from featx.store.view import View
 
@@ -61,13 +61,15 @@ def gc(
 
 
 def _collect(folder: Path, report: dict[str, int], *, dry_run: bool) -> None:
-    entry = CacheEntry.at(folder)
     before = _size(folder)
     temps = [*stale_temps(folder), *stale_temps(folder / PARTS)]
     report["temps"] += len(temps)
     if not dry_run:
         for temp in temps:
             _unlink(temp)
+    if not read_entry(folder):  # its making was interrupted, or repair has to look at it
+        return
+    entry = CacheEntry.at(folder)
     state = entry.state()
     plan = plan_compaction(state)
     with suppress(CacheMissError), View(entry.view_path) as view:

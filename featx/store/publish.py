@@ -51,7 +51,7 @@ def publish_view(
         places[there, 0] = np.searchsorted(used, places[there, 0])
     names, seals = ([values[i] for i in used] for values in (state.parts, state.seals))
     left_out = sorted({*quarantined, *index.unreadable})
-    fingerprint = _fingerprint(key, index, samples, left_out, rows, seals)
+    fingerprint = _fingerprint(key, index, samples, left_out, rows, names, seals)
     if _is_current(path, fingerprint):
         return path
 
@@ -151,11 +151,12 @@ def _fingerprint(
     samples: Sequence[Sample],
     left_out: Sequence[tuple[str, str]],
     rows: Mapping[str, np.ndarray],
+    names: Sequence[str],
     seals: Sequence[str],
 ) -> str:
     """Return a digest of everything that a view says, but its provenance."""
     state = xxhash.xxh3_128()
-    head = [index.name, index.classes, index.targets, left_out, seals, list(rows), len(samples)]
+    head = [index.name, index.classes, index.targets, left_out, names, seals, list(rows)]
     state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
     for sample in samples:
         fields = (sample.relpath, *sample.labels, sample.split, sample.digest, sample.group)
