@@ -273,6 +273,12 @@ def test_digest_of_test_rows_knows_images_and_labels() -> None:
     assert evaluate(other_features, ["centroid"])[0].split["test_digest"] == digest
 
 
+def test_what_is_asked_for_twice_is_run_once() -> None:
+    found = evaluate(digits_features(200), ["knn(k=1)", "knn", "knn", "knn(1)"], shots=(None, None))
+    assert [r.head.text for r in found] == ["knn(k=1)", "knn"]
+    assert found[1].selection["chosen"] == 1  # the same head in the end, and both were tested
+
+
 def test_unfit_requests() -> None:
     with pytest.raises(SpecError, match="No head"):
         evaluate(digits_features(50), [])

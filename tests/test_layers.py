@@ -21,6 +21,7 @@ LAYERS = [
         "extract",
         "extraction",
         "selection",
+        "fuse",
         "evaluate",
         "baseline",
         "finetune",

@@ -158,9 +158,7 @@ def test_exact_bootstrap_agrees_with_resampling(right: int, n: int) -> None:
     rows = np.zeros(n)
     rows[:right] = 1
     rng = np.random.default_rng(0)
-    means = np.concatenate(
-        [rng.choice(rows, size=(2000, n)).mean(axis=1) for _ in range(10)]
-    )
+    means = np.concatenate([rng.choice(rows, size=(2000, n)).mean(axis=1) for _ in range(10)])
     expected = np.quantile(means, [0.025, 0.975])
     np.testing.assert_allclose(metrics.bootstrap_accuracy(right, n), expected, atol=1.01 / n)
 

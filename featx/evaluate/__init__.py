@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ def evaluate(
     ----------
     features : FeatureSet
     heads : sequence of HeadSpec or str
+        One given twice is run once.
     shots : sequence of int or None
         Training rows a class; None is all of them.
     draws : int
@@ -72,7 +73,8 @@ def evaluate(
     HeadError
         A head that cannot be fitted.
     """
-    specs = [parse_head(h) if isinstance(h, str) else h for h in heads]
+    asked = [parse_head(h) if isinstance(h, str) else h for h in heads]
+    specs = list({spec.text: spec for spec in asked}.values())
     if not specs:
         raise SpecError("No head to evaluate: name at least one, such as linear_svc.")
     split = make_split(
@@ -87,7 +89,7 @@ def evaluate(
     training, test = seal(features, split)
     about = about_split(features, split)
     totals = np.bincount(features.y)
-    jobs = list(_jobs(specs, training, shots, draws, seed, features.classes, totals))
+    jobs = list(_jobs(specs, training, dict.fromkeys(shots), draws, seed, features.classes, totals))
     total = sum(len(job.specs) for job in jobs)
     records: list[RunRecord] = []
     for made in _run_all(jobs, features, training, test, about, folds, n_jobs):
@@ -108,7 +110,7 @@ class _Job:
 def _jobs(
     specs: Sequence[HeadSpec],
     training: TrainingRows,
-    shots: Sequence[int | None],
+    shots: Iterable[int | None],
     draws: int,
     seed: int,
     classes: Sequence[str],

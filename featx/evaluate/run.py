@@ -96,7 +96,7 @@ def run_head(
             warnings.simplefilter("always")
             head = _fit(choice.spec, draw, X, y, spaces)
         fit_seconds = time.perf_counter() - started
-        run = f"{choice.spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
+        run = f"{spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
         test.freeze(run, choice.spec.params)
         X_test, y_test = test.hand_out(run)
         started = time.perf_counter()
