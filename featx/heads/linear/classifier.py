@@ -26,6 +26,7 @@ from featx.heads.linear.losses import Targets
 from featx.heads.linear.sources import is_lazy
 from featx.heads.linear.space import HeldSpace, Space
 from featx.heads.linear.streaming import StreamedSpace
+from featx.heads.linear.threads import product_threads
 
 Array = NDArray[Any]
 
@@ -120,8 +121,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         self
         """
         problem = self._problem(X, y, sample_weight)
-        (outcome,) = self._solve_path(problem, [getattr(self, self.path_param)])
-        self._accept([self], problem, [outcome])
+        outcomes = self._path_outcomes(problem, [getattr(self, self.path_param)])
+        self._accept([self], problem, outcomes)
         return self
 
     def fit_path(
@@ -215,7 +216,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         order = np.argsort(values, kind="stable")
         if self.path_param == "alpha":
             order = order[::-1]
-        solved = self._solve_path(problem, [values[i] for i in order])
+        with product_threads(
+            len(problem.labels) * min(len(problem.labels), len(problem.space.mean))
+        ):
+            solved = self._solve_path(problem, [values[i] for i in order])
         outcomes: list[Outcome | None] = [None] * len(values)
         for i, outcome in zip(order, solved, strict=True):
             outcomes[i] = outcome

@@ -1,0 +1,336 @@
+"""Linear heads against scikit-learn's, in one run: time, objective, predictions, memory.
+
+    python benchmarks/bench_heads.py                     # every case; scikit-learn takes minutes
+    python benchmarks/bench_heads.py --quick             # smaller shapes
+    python benchmarks/bench_heads.py --flat features.npz # X (n, 50176) and y in place of made ones
+
+Features are made to look like embeddings: ReLU of a low-rank signal and noise. Every fit includes
+the standardisation. A ratio of times comes with the relative objectives, so that no time is bought
+with accuracy: `excess` is (ours - scikit-learn's) / scikit-learn's, negative where ours is lower.
+Results go to benchmarks/results/heads.{json,md}.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scipy
+import sklearn
+from sklearn import linear_model, svm
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from featx.heads.linear.gram import gram_spaces
+from featx.heads.linear_svc import LinearSVC
+from featx.heads.logreg import LogisticRegression
+from featx.heads.ridge import Ridge
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def make_features(
+    n: int, d: int, classes: int, *, seed: int = 0, separation: float = 0.5, rank: int = 64
+) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    axes = rng.standard_normal((rank, d), dtype=np.float32)
+    axes *= np.geomspace(1, 0.05, rank, dtype=np.float32)[:, None]
+    y = rng.permutation(np.arange(n) % classes)
+    centres = separation * rng.standard_normal((classes, rank), dtype=np.float32)
+    X = (centres[y] + rng.standard_normal((n, rank), dtype=np.float32)) @ axes
+    X += 0.3 * rng.standard_normal((n, d), dtype=np.float32)
+    return np.maximum(X, 0, out=X), y
+
+
+def timed(call: Callable[[], Any]) -> tuple[float, Any]:
+    started = time.perf_counter()
+    result = call()
+    return time.perf_counter() - started, result
+
+
+def svc_objective(head: Any, X: np.ndarray, y: np.ndarray, scaler: StandardScaler) -> float:
+    """Sum over the classes of what LinearSVC minimises, of coefficients on raw features."""
+    coef = head.coef_ * scaler.scale_
+    bias = head.intercept_ + head.coef_ @ scaler.mean_
+    margins = -head.decision_function(X)
+    rows = np.arange(len(y))
+    margins[rows, y] = -margins[rows, y]
+    loss = (np.maximum(0.0, 1.0 + margins) ** 2).sum()
+    return float(0.5 * (coef**2).sum() + 0.5 * (bias**2).sum() + head.C * loss)
+
+
+def log_objective(head: Any, X: np.ndarray, y: np.ndarray, scaler: StandardScaler) -> float:
+    Z = head.decision_function(X)
+    loss = np.logaddexp.reduce(Z, axis=1) - Z[np.arange(len(y)), y]
+    return float(0.5 * ((head.coef_ * scaler.scale_) ** 2).sum() + head.C * loss.sum())
+
+
+def raw_space(pipeline: Any, blank: Any) -> Any:
+    """Return a Pipeline of scaler and linear classifier as one head on raw features."""
+    scaler, inner = pipeline[0], pipeline[-1]
+    blank.classes_, blank.n_features_in_ = inner.classes_, len(scaler.mean_)
+    blank.coef_ = inner.coef_ / scaler.scale_
+    blank.intercept_ = inner.intercept_ - blank.coef_ @ scaler.mean_
+    return blank
+
+
+def compare(
+    name: str, ours: Any, theirs: Any, objective: Callable[..., float], X: Any, y: Any
+) -> dict[str, Any]:
+    seconds, head = timed(lambda: ours.fit(X, y))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        their_seconds, pipeline = timed(lambda: make_pipeline(StandardScaler(), theirs).fit(X, y))
+    other = raw_space(pipeline, type(ours)(ours.C, standardize=True))
+    a, b = (objective(h, X, y, pipeline[0]) for h in (head, other))
+    agree = float(np.mean(head.predict(X) == other.predict(X)))
+    row = {
+        "case": name,
+        "featx_seconds": seconds,
+        "sklearn_seconds": their_seconds,
+        "ratio": their_seconds / seconds,
+        "excess": a / b - 1,
+        "same_predictions": agree,
+        "newton_steps": head.n_iter_,
+        "sklearn_converged": not any("converge" in str(w.message) for w in caught),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def path_rows(name: str, head: Any, X: Any, y: Any) -> dict[str, Any]:
+    """Time one fit at the default value, and the 25 values of the path."""
+    one, _ = timed(lambda: head.fit(X, y))
+    path, fitted = timed(lambda: head.fit_path(X, y))
+    row = {
+        "case": name,
+        "one_fit_seconds": one,
+        "path_seconds": path,
+        "path_over_one_fit": path / one,
+        "values": len(fitted),
+        "converged": all(f.converged_ for f in fitted),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def few_shot_table(quick: bool) -> dict[str, Any]:
+    """4 backbones × {avg, flatten} × 3 heads × 25 values × 5 draws at 100 a class, 6 classes."""
+    widths = [(1024, 50_176), (1024, 12_544), (1280, 62_720), (2048, 100_352)]
+    n, classes, draws = 1769, 6, 5
+    if quick:
+        widths = [(256, 3000)] * 4
+    heads = [LinearSVC(standardize=True), LogisticRegression(standardize=True)]
+    heads.append(Ridge(standardize=True))
+    seconds, fits = 0.0, 0
+    for pair in widths:
+        for width in pair:
+            X, y = make_features(n, width, classes)
+            rng = np.random.default_rng(0)
+            order = [rng.permutation(n) for _ in range(draws)]
+            sets = [np.concatenate([o[y[o] == k][:100] for k in range(classes)]) for o in order]
+            held = [np.setdiff1d(np.arange(n), rows) for rows in sets]
+            started = time.perf_counter()
+            spaces = gram_spaces(X, sets, held, standardize=True, centred=True)
+            for rows, others, space in zip(sets, held, spaces, strict=True):
+                for head in heads:
+                    scores = head.path_decisions(
+                        X, y, rows=rows, held=others, space=space if len(rows) < width else None
+                    )
+                    fits += len(scores)
+            seconds += time.perf_counter() - started
+    row = {"case": "table of 4 backbones, 5 draws", "seconds": seconds, "fits": fits}
+    print(json.dumps(row), flush=True)
+    return row
+
+
+class MadeRows:
+    """A lazy matrix of any number of rows, of which none is kept."""
+
+    def __init__(self, n: int, d: int) -> None:
+        self.shape, self.dtype, self.read = (n, d), np.dtype(np.float32), 0
+        self.X, self.y = make_features(4096, d, 10)
+
+    def rows(self, indices: np.ndarray) -> np.ndarray:
+        self.read += len(indices)
+        return self.X[indices % 4096] * (1.0 + (indices // 4096 % 97)[:, None].astype("f4") / 500)
+
+    def columns(self, start: int, stop: int) -> np.ndarray:
+        raise NotImplementedError("rows are streamed")
+
+
+def streaming(quick: bool) -> dict[str, Any]:
+    """More rows than memory, at a scaled size; the cost line gives the full one."""
+    from featx.heads.linear import classifier
+
+    n, d = (20_000, 256) if quick else (100_000, 1024)
+    kept, classifier.HELD_BYTES = classifier.HELD_BYTES, 1
+    X = MadeRows(n, d)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, head = timed(
+        lambda: LinearSVC(1e-3, standardize=True).fit(X, X.y[np.arange(n) % 4096])
+    )
+    classifier.HELD_BYTES = kept
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    passes = X.read / n
+    row = {
+        "case": f"streamed LinearSVC, {n} x {d}, 10 classes",
+        "seconds": seconds,
+        "passes": passes,
+        "seconds_a_pass": seconds / passes,
+        "data_mib": 4 * n * d / 2**20,
+        "peak_growth_mib": grown,
+        "converged": head.converged_,
+        "cost_line_seconds_1000000_x_2048": seconds * (1e6 / n) * (2048 / d),
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def wide_memory(quick: bool) -> dict[str, Any]:
+    """2,500 rows of 100,352 features that are never in memory at once."""
+    n, d = (400, 20_000) if quick else (2500, 100_352)
+
+    class MadeColumns:
+        shape, dtype = (n, d), np.dtype(np.float32)
+
+        def rows(self, indices: np.ndarray) -> np.ndarray:
+            raise NotImplementedError("columns are streamed")
+
+        def columns(self, start: int, stop: int) -> np.ndarray:
+            made = np.random.default_rng(start).standard_normal((n, stop - start), "f4")
+            return np.maximum(made, 0, out=made)
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, head = timed(
+        lambda: LinearSVC(1e-4, standardize=True).fit(MadeColumns(), np.arange(n) % 6)
+    )
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    row = {
+        "case": f"LinearSVC, {n} x {d}, 6 classes, streamed by columns",
+        "seconds": seconds,
+        "gram_mib": 8 * n * n / 2**20,
+        "peak_growth_mib": grown,
+        "converged": head.converged_,
+    }
+    print(json.dumps(row), flush=True)
+    return row
+
+
+def machine() -> dict[str, Any]:
+    cpu = "unknown"
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            cpu = line.split(":", 1)[1].strip()
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return {
+        "cpu": cpu,
+        "cores": len(os.sched_getaffinity(0)),
+        "memory_gib": round(memory, 1),
+        "load_average_at_start": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "scipy": scipy.__version__,
+        "scikit-learn": sklearn.__version__,
+    }
+
+
+def markdown(report: dict[str, Any]) -> str:
+    lines = ["# Linear heads against scikit-learn", ""]
+    lines += [f"- {k}: {v}" for k, v in report["machine"].items()]
+    for row in report["rows"]:
+        lines += ["", f"**{row['case']}**", ""]
+        shown = [(k, f"{v:.4g}" if isinstance(v, float) else str(v)) for k, v in row.items()]
+        shown = [item for item in shown if item[0] != "case"]
+        lines.append("| " + " | ".join(k.replace("_", " ") for k, _ in shown) + " |")
+        lines.append("|" + " --- |" * len(shown))
+        lines.append("| " + " | ".join(v for _, v in shown) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--quick", action="store_true", help="smaller shapes")
+    parser.add_argument("--flat", type=Path, help=".npz with X (n, d) and y for the wide case")
+    parser.add_argument("--only", nargs="*", default=[], help="svc logreg flat path table memory")
+    args = parser.parse_args(argv)
+    report: dict[str, Any] = {"machine": machine(), "quick": args.quick, "rows": []}
+    rows = report["rows"]
+
+    def wanted(name: str) -> bool:
+        return not args.only or name in args.only
+
+    # Memory first: the peak of a process only grows.
+    if wanted("memory"):
+        rows += [streaming(args.quick), wide_memory(args.quick)]
+    if wanted("table"):
+        rows.append(few_shot_table(args.quick))
+    n, d, classes = (1500, 128, 20) if args.quick else (8000, 1024, 100)
+    X, y = make_features(n, d, classes)
+    shape = f"{n} x {d}, {classes} classes"
+    if wanted("path"):
+        for head in (LinearSVC, LogisticRegression, Ridge):
+            name = f"25-value path, {head.__name__}, {shape}"
+            rows.append(path_rows(name, head(standardize=True), X, y))
+    if wanted("flat"):
+        if args.flat:
+            loaded = np.load(args.flat)
+            F, labels = loaded["X"], loaded["y"]
+        else:
+            F, labels = make_features(*((300, 4000, 6) if args.quick else (1769, 50_176, 6)))
+        flat = f"{F.shape[0]} x {F.shape[1]}, {len(np.unique(labels))} classes"
+        one = compare(
+            f"LinearSVC, C=1, {flat}",
+            LinearSVC(standardize=True),
+            svm.LinearSVC(dual="auto", max_iter=1000, random_state=0),
+            svc_objective,
+            F,
+            labels,
+        )
+        path = path_rows(
+            f"25-value path, LinearSVC, {flat}", LinearSVC(standardize=True), F, labels
+        )
+        path["sklearn_one_fit_times_25_over_path"] = (
+            25 * one["sklearn_seconds"] / path["path_seconds"]
+        )
+        rows += [one, path]
+    if wanted("logreg"):
+        for C in (0.01,):
+            rows.append(
+                compare(
+                    f"LogisticRegression, C={C}, {shape}",
+                    LogisticRegression(C, standardize=True),
+                    linear_model.LogisticRegression(C=C, max_iter=5000, tol=1e-4),
+                    log_objective,
+                    X,
+                    y,
+                )
+            )
+    if wanted("svc"):
+        for C in (0.01,):
+            rows.append(
+                compare(
+                    f"LinearSVC, C={C}, {shape}",
+                    LinearSVC(C, standardize=True),
+                    svm.LinearSVC(C=C, dual="auto", max_iter=1000, random_state=0),
+                    svc_objective,
+                    X,
+                    y,
+                )
+            )
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "heads.json").write_text(json.dumps(report, indent=1) + "\n")
+    (RESULTS / "heads.md").write_text(markdown(report))
+
+
+if __name__ == "__main__":
+    main()
