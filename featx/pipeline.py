@@ -195,8 +195,10 @@ class _Lane:
         self._queue: queue.Queue[tuple[list[str], np.ndarray] | None] = queue.Queue(QUEUED_BATCHES)
         self._error: BaseException | None = None
         self._abandoned = False
-        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
-        self._thread.start()
+        # Not Thread.is_alive(): up to Python 3.12 a signal that raises inside Thread.join() makes
+        # a running thread count as ended, and its rows would be written on behind our back.
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, name="forward", daemon=True).start()
 
     def add(self, digest: str, image: np.ndarray) -> None:
         self._digests.append(digest)
@@ -209,19 +211,19 @@ class _Lane:
         if self._digests:
             self._flush()
         self._put(None)
-        while self._thread.is_alive():  # join() alone would not let Ctrl-C through at once
-            self._thread.join(0.2)
+        while not self._ended.wait(0.2):
+            pass  # a wait without end would not let Ctrl-C through at once
         self._raise_error()
 
     def abandon(self) -> None:
         """Let the batch in work come to its end, drop the rest."""
         self._abandoned = True
-        while self._thread.is_alive():
+        while not self._ended.is_set():
             try:
                 self._queue.put(None, timeout=0.05)
             except queue.Full:
                 continue
-            self._thread.join(0.05)
+            self._ended.wait(0.05)
 
     def _flush(self) -> None:
         batch = (self._digests, np.stack(self._images))
@@ -264,3 +266,4 @@ class _Lane:
         finally:
             total = time.perf_counter() - started
             self.forward_seconds = total - self._starved_seconds - self.write_seconds
+            self._ended.set()

@@ -27,7 +27,7 @@ import numpy as np
 
 from featx.datasets.kinds import Entry, Listing, fingerprint
 from featx.datasets.scan import why_unreadable
-from featx.datasets.workdir import WorkDir
+from featx.datasets.workdir import LEFTOVER_SECONDS, WorkDir
 from featx.errors import DatasetError
 
 Fingerprint = tuple[int, int, int, int]
@@ -171,6 +171,7 @@ def save_remembered(file: Path, remembered: Mapping[str, tuple[Fingerprint, str]
     )
     content = payload.getvalue()
     file.parent.mkdir(parents=True, exist_ok=True)
+    _remove_leftovers(file)
     descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with open(descriptor, "wb") as out:
@@ -182,6 +183,14 @@ def save_remembered(file: Path, remembered: Mapping[str, tuple[Fingerprint, str]
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise
+
+
+def _remove_leftovers(file: Path) -> None:
+    """Remove what runs that were killed while writing `file` left behind."""
+    for draft in file.parent.glob(f".{file.name}-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - draft.stat().st_mtime > LEFTOVER_SECONDS:
+                draft.unlink()
 
 
 def _hash_all(
