@@ -17,6 +17,11 @@ HELD_VALUES = 32_000_000
 """Held-out scores kept for the calibration, over all values tried (float32: 128 MB)."""
 
 
+PATH_TOLERANCE = 1e-2
+"""`tol` of linear heads while values are compared, against 1e-4 of the final fit: predictions on
+held-out rows are the same (trashnet, 25 values: every score equal) and come in half the time."""
+
+
 @dataclass
 class Trial:
     """One value over all folds.
@@ -130,6 +135,8 @@ def _scores_of_fold(
     head = make_head(spec, seed=seed)
     if hasattr(head, "path_decisions"):
         started = time.perf_counter()
+        if "tol" in head.get_params():
+            head.set_params(tol=PATH_TOLERANCE)
         space = spaces.of_fold(number) if head.standardize else None
         path = head.path_decisions(X, y, values, rows=train, held=held, space=space)
         seconds = (time.perf_counter() - started) / len(values)
