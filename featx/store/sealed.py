@@ -13,6 +13,7 @@ against the block checksums. The second copy of the trailer lets `verify` name w
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import mmap
@@ -92,6 +93,34 @@ def read_at(descriptor: int, view: memoryview, offset: int) -> None:
         view, offset = view[done:], offset + done
 
 
+class _Window(io.RawIOBase):
+    """The HDF5 bytes of a sealed file, for h5py to read."""
+
+    def __init__(self, file: SealedFile) -> None:
+        self._file, self._position = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.body}
+        self._position = start[whence] + offset
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        view = view[: max(0, self._file.body - self._position)]
+        self._file.read(view, self._position)
+        self._position += len(view)
+        return len(view)
+
+
 class SealedFile:
     """A sealed file, open for reading.
 
@@ -107,6 +136,10 @@ class SealedFile:
         As given to `seal`.
     seal : str
         Digest of the trailer, hence of all bytes.
+    size, body : int
+        Bytes of the file, and of the HDF5 file in it.
+    copies_agree : bool
+        Whether both copies of the trailer are sound.
 
     Raises
     ------
@@ -140,13 +173,13 @@ class SealedFile:
             trailer = self._find_trailer()
         if trailer is None:
             raise self.corrupt("is truncated, or its trailer is damaged")
-        _, self._block, self._body, table_bytes, text_bytes, _ = _FOOTER.unpack(
+        _, self._block, self.body, table_bytes, text_bytes, _ = _FOOTER.unpack(
             trailer[-_FOOTER.size :]
         )
-        whole = self._body + 2 * len(trailer) == self.size
+        whole = self.body + 2 * len(trailer) == self.size
         if not (whole or salvage):
             raise self.corrupt("is truncated")
-        self.copies_agree = whole and self.bytes_at(self._body, 2 * len(trailer)) == trailer * 2
+        self.copies_agree = whole and self.bytes_at(self.body, 2 * len(trailer)) == trailer * 2
         self._table = np.frombuffer(trailer[:table_bytes], "<u8")
         self.header = json.loads(trailer[table_bytes : table_bytes + text_bytes])
         self.seal = _seal_of(trailer)
@@ -201,7 +234,8 @@ class SealedFile:
             rows,
         )
 
-    def _read(self, view: memoryview, offset: int) -> None:
+    def read(self, view: memoryview, offset: int) -> None:
+        """Fill `view` from `offset` on, unchecked."""
         try:
             read_at(self._descriptor, view, offset)
         except EOFError:
@@ -212,14 +246,14 @@ class SealedFile:
     def bytes_at(self, offset: int, count: int) -> bytes:
         """Return `count` bytes from `offset` on, unchecked."""
         buffer = bytearray(count)
-        self._read(memoryview(buffer), offset)
+        self.read(memoryview(buffer), offset)
         return bytes(buffer)
 
     def damaged_ranges(self) -> list[tuple[int, int]]:
         """Read all of the HDF5 bytes; return the (start, stop) ranges that are not as written."""
         bad = []
         try:
-            for number, block in _blocks(self._descriptor, self._body, self._block):
+            for number, block in _blocks(self._descriptor, self.body, self._block):
                 if checksum(block) != self._table[number]:
                     start = number * self._block
                     bad.append((start, start + len(block)))
@@ -235,7 +269,7 @@ class SealedFile:
         for number in range(start // self._block, -(-stop // self._block)):
             if not self._sound[number]:
                 low = number * self._block
-                block = self.bytes_at(low, min(self._block, self._body - low))
+                block = self.bytes_at(low, min(self._block, self.body - low))
                 if checksum(block) == self._table[number]:
                     self._sound[number] = True
                 else:
@@ -251,20 +285,20 @@ class SealedFile:
         first, last = -(-start // self._block), stop // self._block
         if first >= last:
             bad = self.check(start, stop)
-            self._read(view, start)
+            self.read(view, start)
             return bad
         bad = self.check(start, first * self._block) + self.check(last * self._block, stop)
-        self._read(view[: first * self._block - start], start)
+        self.read(view[: first * self._block - start], start)
         for number in range(first, last):
             low = number * self._block
             block = view[low - start : low - start + self._block]
-            self._read(block, low)  # checked while it is in the processor's cache
+            self.read(block, low)  # checked while it is in the processor's cache
             if not self._sound[number]:
                 if checksum(block) == self._table[number]:
                     self._sound[number] = True
                 else:
                     bad.append((low, low + len(block)))
-        self._read(view[last * self._block - start :], last * self._block)
+        self.read(view[last * self._block - start :], last * self._block)
         return bad
 
     def span(self, name: str) -> tuple[int, int]:
@@ -315,11 +349,13 @@ class SealedFile:
         """
         for number in range(len(self._table)):
             low = number * self._block
-            high = min(low + self._block, self._body)
+            high = min(low + self._block, self.body)
             if checked and not self._is_bulk(low, high) and self.check(low, high):
                 raise self.corrupt("has damaged metadata")
+        # Not by its path: HDF5 takes no file twice in one process with other locking, and the user
+        # may have it open.
         try:
-            return h5py.File(self.path, "r", locking=False)
+            return h5py.File(_Window(self), "r")
         except OSError as error:
             raise self.corrupt(f"cannot be opened ({error})") from error
 

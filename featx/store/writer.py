@@ -121,7 +121,15 @@ class PartWriter:
             return
         rows = {tap: self._rows[tap][:n] for tap in self.shapes}
         self.published.append(
-            write_part(self._folder, self._key, self.shapes, self._digests, rows, self._provenance)
+            write_part(
+                self._folder,
+                self._key,
+                self.shapes,
+                self._digests,
+                rows,
+                self._provenance,
+                self._compression,
+            )
         )
         self._digests = []
 

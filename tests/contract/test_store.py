@@ -263,6 +263,15 @@ def test_several_label_columns(tmp_path: Path, variant: dict[str, Any]) -> None:
         assert file["classes/recyclable"].asstr()[:].tolist() == ["no", "yes"]
 
 
+def test_it_is_stored_as_asked_for(entry: CacheEntry, variant: dict[str, Any]) -> None:
+    assert entry.state().compression == variant["compression"]
+    for path in entry.part_paths():
+        with h5py.File(path) as file:
+            data = file["features/flatten"]
+            assert data.dtype == entry.key.stored
+            assert bool(data._filters) == (variant["compression"] != "none")
+
+
 def test_everything_written_is_sound(entry: CacheEntry, tmp_path: Path) -> None:
     report = verify(tmp_path)
     assert report == {"entries": 1, "rows": 41, "bad": []}
