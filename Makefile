@@ -17,7 +17,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install extract classify test format check bench clean
+.PHONY: help install extract classify test format check bench faults clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -53,7 +53,11 @@ check: $(STAMP)  ## Lint, type-check, and check the installed packages
 	$(BIN)/python -m pip check
 
 bench: $(STAMP)  ## Measure what docs/performance.md says
-	for script in benchmarks/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for script in $(filter-out %/bench_faults.py,$(wildcard benchmarks/bench_*.py)); do \
+	  $(BIN)/python $$script || exit 1; done
+
+faults: $(STAMP)  ## Kill, flip, truncate and fill disks for real; count what is lost
+	$(BIN)/python benchmarks/bench_faults.py $(ARGS)
 
 clean:  ## Remove the virtual environment, build products and tool caches (features/ and runs/ stay)
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,1 @@
+"""Faults for real against featx's cache: what `benchmarks/bench_faults.py` is made of."""
