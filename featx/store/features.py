@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
+import threading
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,11 @@ from featx.store.view import View, runs
 BLOCK_BYTES = 64 << 20
 _OPEN_PARTS = 200  # below the usual limit of 1,024 open files, with room for other readers
 _SHORT_RUN = 8
+_PIECE_BYTES = 8 << 20
 
 
 class PartPool:
-    """The parts that a view names, opened once and kept open, the latest used `_OPEN_PARTS`.
+    """The parts that a view names, opened once and kept open; of many, the latest used.
 
     Parameters
     ----------
@@ -36,14 +40,25 @@ class PartPool:
     def __init__(self, paths: Sequence[Path], seals: Sequence[str]) -> None:
         self.paths, self.seals = list(paths), list(seals)
         self._open: OrderedDict[int, Part] = OrderedDict()
+        self._users: Counter[int] = Counter()
+        self._lock = threading.Lock()
 
-    def __getitem__(self, number: int) -> Part:
-        if number not in self._open:
-            self._open[number] = open_part(self.paths[number], self.seals[number])
-            if len(self._open) > _OPEN_PARTS:
-                self._open.popitem(last=False)[1].close()
-        self._open.move_to_end(number)
-        return self._open[number]
+    @contextmanager
+    def use(self, number: int) -> Iterator[Part]:
+        """Give a part by its number; it stays open inside the block. Threads may do so at once."""
+        with self._lock:
+            if number not in self._open:
+                self._open[number] = open_part(self.paths[number], self.seals[number])
+            self._open.move_to_end(number)
+            self._users[number] += 1
+            idle = [n for n in self._open if not self._users[n]]
+            for other in idle[: len(self._open) - _OPEN_PARTS]:
+                self._open.pop(other).close()
+        try:
+            yield self._open[number]
+        finally:
+            with self._lock:
+                self._users[number] -= 1
 
 
 def open_part(path: Path, seal: str) -> Part:
@@ -87,7 +102,8 @@ class LazyFeatures:
         self.shape = (len(places), shape.width)
         self.dtype = np.dtype(np.float32)
         for number in np.unique(places[:, 0])[:_OPEN_PARTS].tolist():
-            pool[number]  # held open from now on: what is removed later stays readable
+            with pool.use(number):  # held open from now on: what is removed later stays readable
+                pass
 
     def __reduce__(self) -> tuple[Any, ...]:
         pool = (self._pool.paths, self._pool.seals)
@@ -138,7 +154,8 @@ class LazyFeatures:
         out = np.empty((len(self), stop - start), self.dtype)
         if out.size:
             for first, count, part, row in runs(self._places):
-                self._stored(part).columns(row, start, out[first : first + count])
+                with self._stored(part) as stored:
+                    stored.columns(row, start, out[first : first + count])
         return out
 
     def row_blocks(self, block_bytes: int = BLOCK_BYTES) -> Iterator[tuple[slice, np.ndarray]]:
@@ -148,8 +165,14 @@ class LazyFeatures:
             stop = min(start + step, len(self))
             yield slice(start, stop), self._range(start, stop)
 
-    def _stored(self, part: int) -> StoredTap | CompressedTap:
-        return self._pool[part].tap(self._tap)
+    @contextmanager
+    def _stored(self, number: int) -> Iterator[StoredTap | CompressedTap]:
+        with self._pool.use(number) as part:
+            yield part.tap(self._tap)
+
+    def _read(self, part: int, row: int, out: np.ndarray) -> None:
+        with self._stored(part) as stored:
+            stored.read(row, out)
 
     def _range(self, start: int, stop: int) -> np.ndarray:
         places = self._places[start:stop]
@@ -157,8 +180,19 @@ class LazyFeatures:
         if len(stretches) * _SHORT_RUN > len(places):
             return self._gather(places)
         out = np.empty((stop - start, self.shape[1]), self._tap_shape.stored)
-        for first, count, part, row in stretches:
-            self._stored(part).read(row, out[first : first + count])
+        step = max(1, _PIECE_BYTES // out.strides[0])
+        pieces = [
+            (part, row + skip, out[first + skip : first + min(skip + step, count)])
+            for first, count, part, row in stretches
+            for skip in range(0, count, step)
+        ]
+        if len(pieces) < 4:
+            for piece in pieces:
+                self._read(*piece)
+        else:  # checking takes as long as copying: let them go on side by side
+            with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
+                for read in [pool.submit(self._read, *piece) for piece in pieces]:
+                    read.result()
         return out.astype(self.dtype, copy=False)
 
     def _gather(self, places: np.ndarray) -> np.ndarray:
@@ -167,14 +201,14 @@ class LazyFeatures:
         parts = places[order, 0]
         borders = np.flatnonzero(np.diff(parts)) + 1
         for group in np.split(order, borders) if len(order) else ():
-            stored = self._stored(int(places[group[0], 0]))
             rows = places[group, 1].astype(np.int64)
-            if group[-1] - group[0] + 1 == len(group):
-                stored.gather(rows, out[group[0] : group[-1] + 1])
-            else:
-                found = np.empty((len(rows), self.shape[1]), out.dtype)
-                stored.gather(rows, found)
-                out[group] = found
+            with self._stored(int(places[group[0], 0])) as stored:
+                if group[-1] - group[0] + 1 == len(group):
+                    stored.gather(rows, out[group[0] : group[-1] + 1])
+                else:
+                    found = np.empty((len(rows), self.shape[1]), out.dtype)
+                    stored.gather(rows, found)
+                    out[group] = found
         return out.astype(self.dtype, copy=False)
 
 
