@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent / "featx"
 LAYERS = [
     {"errors"},
     {"specstring", "registry"},
-    {"records"},
+    {"records", "quiet"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",
@@ -47,7 +47,16 @@ WALLS = {
     "h5py": {"store"},
     "hdf5plugin": {"store"},
     "click": {"cli"},
-    "keras": {"backbones", "engines", "heads/mlp", "baseline", "finetune", "zeroshot", "deploy"},
+    "keras": {
+        "quiet",
+        "backbones",
+        "engines",
+        "heads/mlp",
+        "baseline",
+        "finetune",
+        "zeroshot",
+        "deploy",
+    },
     "tensorflow": {"engines", "deploy"},
     "openvino": {"engines", "deploy"},
     "jax": {"engines"},

@@ -11,8 +11,8 @@ from typing import Any
 from featx.backbones.catalog import BACKBONES
 from featx.backbones.loading import load_weights
 from featx.backbones.parse import bound_params
-from featx.backbones.quiet import import_keras
 from featx.errors import BackboneError, SpecError, UnknownNameError
+from featx.quiet import import_keras
 from featx.records import POOLINGS, BackboneSpec, TapSpec, WeightsRecord
 from featx.registry import near_misses
 

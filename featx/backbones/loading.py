@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.initial import draw_weights
-from featx.backbones.quiet import import_keras
 from featx.errors import WeightsError
+from featx.quiet import import_keras
 from featx.records import BackboneSpec, WeightsRecord
 
 Shapes = list[tuple[int, ...]]

@@ -116,7 +116,7 @@ def _imagenet_path(spec: BackboneSpec) -> Path:
 
 def _download(file: NotopFile, spec: BackboneSpec) -> Path:
     """Let Keras download `file` into its cache."""
-    from featx.backbones.quiet import import_keras
+    from featx.quiet import import_keras
 
     keras = import_keras()
     log.info("Downloading %s", file.url)

@@ -36,7 +36,7 @@ def has_gpu() -> bool:
         return False
     if not Path("/proc/driver/nvidia/version").exists() or not is_installed("tensorflow"):
         return False
-    from featx.backbones.quiet import import_keras
+    from featx.quiet import import_keras
 
     import_keras()
     import tensorflow as tf

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
-from featx.backbones.quiet import import_keras
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size, is_installed, keras_backend
 from featx.engines.tensorflow import POLICIES
 from featx.errors import EngineError
+from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
-from featx.backbones.quiet import import_keras
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size, has_gpu, is_installed, keras_backend
 from featx.errors import EngineError
+from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}

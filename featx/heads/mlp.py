@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from featx.heads.scaling import column_moments, standardized
+from featx.quiet import import_keras
 
 
 class MLP(ClassifierMixin, BaseEstimator):
@@ -180,7 +181,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         return list(zip(hidden, dropout, strict=True))
 
     def _build(self, width: int, seed: int) -> Any:
-        import keras
+        keras = import_keras()
 
         network = keras.Sequential([keras.Input((width,))])
         for i, (units, dropout) in enumerate(self._layers()):
@@ -243,7 +244,7 @@ class MLP(ClassifierMixin, BaseEstimator):
 
     def _fold(self, network: Any, mean: np.ndarray, scale: np.ndarray) -> None:
         """Turn the network into plain weight matrices on unscaled columns."""
-        import keras
+        keras = import_keras()
 
         self.coefs_, self.intercepts_ = [], []
         for i in range(len(self._layers())):

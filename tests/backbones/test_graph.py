@@ -11,7 +11,7 @@ from featx.backbones import (
     resolve_weights,
     tap_shapes,
 )
-from featx.backbones.quiet import import_keras
+from featx.quiet import import_keras
 from featx.errors import BackboneError, SpecError, UnknownNameError
 from featx.records import TapSpec
 

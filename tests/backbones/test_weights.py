@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from featx.backbones import build_backbone, parse_backbone, resolve_weights
-from featx.backbones.quiet import import_keras
+from featx.quiet import import_keras
 from featx.errors import WeightsError
 from featx.records import BackboneSpec, WeightsRecord
 
