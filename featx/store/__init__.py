@@ -12,9 +12,10 @@ from featx.store.claim import Claim
 from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.export import export_entry
-from featx.store.features import LazyFeatures, load_features
+from featx.store.features import load_features
 from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remove
 from featx.store.gc import gc
+from featx.store.lazy import LazyFeatures
 from featx.store.listing import EntryInfo, list_entries
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair

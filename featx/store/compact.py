@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featx.store.atomic import reporting, sync_folder
-from featx.store.features import LazyFeatures, PartPool
 from featx.store.folders import read_dataset
+from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.plan import EntryState
 from featx.store.publish import publish_view
 from featx.store.view import View

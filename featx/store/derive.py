@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featx.records import TapSpec
-from featx.store.features import LazyFeatures, PartPool
+from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.plan import flatten_of
 
 if TYPE_CHECKING:

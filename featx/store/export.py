@@ -12,9 +12,10 @@ import numpy as np
 
 from featx.errors import CacheError, SpecError
 from featx.store.atomic import new_file
-from featx.store.features import LazyFeatures, load_features
+from featx.store.features import load_features
 from featx.store.folders import VIEW
 from featx.store.layout import Layout
+from featx.store.lazy import LazyFeatures
 from featx.store.texts import encode, write_texts
 from featx.store.view import View
 

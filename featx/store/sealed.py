@@ -225,6 +225,14 @@ class SealedFile:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def replaced(self) -> bool:
+        """Return whether another file has taken this one's name since it was opened."""
+        try:
+            now, mine = os.stat(self.path), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return False
+        return (now.st_dev, now.st_ino) != (mine.st_dev, mine.st_ino)
+
     def corrupt(self, what: str, tap: str = "", rows: Sequence[int] = ()) -> CacheCorruptError:
         """Return the error that says `what` is wrong with this file."""
         return CacheCorruptError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -17,7 +18,7 @@ from featx.store.compressed import blosc2_filter
 from featx.store.part import DIGEST_BYTES, write_part
 from featx.store.tap import TapShape
 
-PART_BYTES = 64 << 20
+PART_BYTES = 128 << 20
 PART_SECONDS = 30.0
 COMPRESSIONS = ("none", "blosc2")
 
@@ -29,7 +30,7 @@ class PartWriter:
     stake for more than `part_seconds`. On leaving the block the rest is published, also when it is
     left by an exception.
 
-    Memory: one part.
+    One part is written while the next is gathered; memory: these two.
 
     Parameters
     ----------
@@ -72,6 +73,8 @@ class PartWriter:
         self._digests: list[str] = []
         self._rows: dict[str, np.ndarray] = {}
         self._begun = self._last = time.monotonic()
+        self._thread: ThreadPoolExecutor | None = None
+        self._pending: Future[Path] | None = None
         self.published: list[Path] = []
 
     def __enter__(self) -> PartWriter:
@@ -91,7 +94,7 @@ class PartWriter:
         Raises
         ------
         CacheWriteError
-            A part could not be published; its rows are kept and tried again by the next call.
+            A part could not be published; it may be one of an earlier call.
         ValueError
             Taps, widths or lengths do not fit, or a value is not finite after rounding to the
             stored precision.
@@ -115,28 +118,40 @@ class PartWriter:
             self.publish()
 
     def publish(self) -> None:
-        """Write the rows gathered so far as a part."""
+        """Hand the rows gathered so far over to be written as a part, once the last one is."""
+        self.wait()
         n = len(self._digests)
         if n == 0:
             return
-        rows = {tap: self._rows[tap][:n] for tap in self.shapes}
-        self.published.append(
-            write_part(
-                self._folder,
-                self._key,
-                self.shapes,
-                self._digests,
-                rows,
-                self._provenance,
-                self._compression,
-            )
+        if self._thread is None:
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="featx-part")
+        self._pending = self._thread.submit(
+            write_part,
+            self._folder,
+            self._key,
+            self.shapes,
+            self._digests,
+            {tap: self._rows[tap][:n] for tap in self.shapes},
+            self._provenance,
+            self._compression,
         )
-        self._digests = []
+        self._digests, self._rows = [], {}
+
+    def wait(self) -> None:
+        """Wait until what was handed over is on the disk, or raise why it is not."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            self.published.append(pending.result())
 
     def close(self) -> None:
-        """Publish the rest and let go of the memory."""
-        self.publish()
-        self._rows.clear()
+        """Publish the rest and wait for it."""
+        try:
+            self.publish()
+            self.wait()
+        finally:
+            if self._thread is not None:
+                self._thread.shutdown()
+                self._thread = None
 
     def __exit__(
         self,
@@ -150,7 +165,7 @@ class PartWriter:
         try:
             self.close()
         except CacheWriteError as second:
-            error.add_note(f"The last {len(self._digests)} rows could not be kept: {second}")
+            error.add_note(f"The last rows could not be kept: {second}")
 
     def _buffer(self, tap: str) -> np.ndarray:
         if tap not in self._rows:

@@ -113,12 +113,15 @@ def test_parts_are_closed_by_size_and_by_time(
     names = [f"{i:064x}" for i in range(100)]
     with entry.writer({"avg": SHAPES["avg"]}, part_bytes=10 * (32 + 64), part_seconds=30) as writer:
         writer.append(names[:25], {"avg": fake_rows(names[:25], "avg")})
+        writer.wait()
         assert len(writer.published) == 2
         now = 12.0
         writer.append(names[25:26], {"avg": fake_rows(names[25:26], "avg")})
+        writer.wait()
         assert len(writer.published) == 2
         now = 24.0  # the next would come at 36: too late
         writer.append(names[26:27], {"avg": fake_rows(names[26:27], "avg")})
+        writer.wait()
         assert len(writer.published) == 3
     assert len(writer.published) == 3
     assert len(plan_rows(entry.state(), names, ["avg"]).reuse) == 27

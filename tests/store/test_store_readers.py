@@ -14,6 +14,7 @@ import pytest
 from fake_cache import expected, extract, fake_key, make_index, many_files
 
 import featx.store.features
+import featx.store.lazy
 from featx.errors import CacheCorruptError
 from featx.records import DatasetIndex
 from featx.store import CacheEntry, gc, load_features
@@ -67,8 +68,8 @@ def test_reading_while_others_write(tmp_path: Path) -> None:
 def test_more_parts_than_may_be_open(
     tmp_path: Path, index: DatasetIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(featx.store.features, "_OPEN_PARTS", 2)
-    monkeypatch.setattr(featx.store.features, "_PIECE_BYTES", 300)
+    monkeypatch.setattr(featx.store.lazy, "_OPEN_PARTS", 2)
+    monkeypatch.setattr(featx.store.lazy, "_PIECE_BYTES", 300)
     entry = extract(tmp_path, index, part_bytes=1200)
     assert len(entry.part_paths()) > 6
     whole = expected(index, "flatten")
@@ -118,9 +119,27 @@ def test_opening_beside_plain_h5py(tmp_path: Path, index: DatasetIndex) -> None:
 def test_a_lazy_reader_of_what_is_gone(
     tmp_path: Path, index: DatasetIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(featx.store.features, "_OPEN_PARTS", 1)
+    monkeypatch.setattr(featx.store.lazy, "_OPEN_PARTS", 1)
     entry = extract(tmp_path, index, part_bytes=2000)
     lazy = load_features(entry.path, lazy=True).X
     shutil.rmtree(entry.parts_dir)
     with pytest.raises(CacheCorruptError, match="is missing"):
         lazy.rows(range(30))
+
+
+def test_parts_that_are_merged_while_a_view_is_opened(
+    tmp_path: Path, index: DatasetIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The view says where the parts are, they are rewritten, and only then they are opened."""
+    entry = extract(tmp_path, index, part_bytes=2000)
+    real, calls = featx.store.features.PartPool, []
+
+    def late(*args: object) -> object:
+        if not calls:
+            gc(tmp_path)
+        calls.append(args)
+        return real(*args)
+
+    monkeypatch.setattr(featx.store.features, "PartPool", late)
+    np.testing.assert_array_equal(load_features(entry.path).X, expected(index, "avg"))
+    assert len(calls) == 2
