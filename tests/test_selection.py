@@ -11,8 +11,8 @@ from sklearn.preprocessing import StandardScaler
 
 from featx.heads import HEADS, parse_head
 from featx.records import HeadSpec
-from featx.selection import Choice, RowSpaces, choose_params, inner_folds
-from featx.selection.trials import search_values
+from featx.selection import FIRST_VALUES, SETTLED, Choice, RowSpaces, choose_params, inner_folds
+from featx.selection.trials import Trial, search_values
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,27 @@ def test_whole_curve_is_kept_most_regularised_first(name: str, rows) -> None:
     X, y = rows
     values = search_values(HeadSpec(name))
     choice = choose(name, X[:120], y[:120])
-    assert [p["value"] for p in choice.record["curve"]] == values
+    tried = [p["value"] for p in choice.record["curve"]]
+    assert tried == values[: len(tried)]
     steps = np.diff(np.array(values, float))
     assert (steps > 0).all() if HEADS.get(name).searched == "C" else (steps < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("best", "tried"), [(3, FIRST_VALUES), (FIRST_VALUES - SETTLED, 25), (FIRST_VALUES - 1, 25)]
+)
+def test_the_costliest_values_are_tried_where_they_may_be_best(
+    best: int, tried: int, rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def peaked(spec, values, *_, **__) -> list[Trial]:
+        return [Trial(v, [1 - abs(grid.index(v) - best) / 100]) for v in values]
+
+    grid = search_values(HeadSpec("logreg"))
+    monkeypatch.setattr("featx.selection.try_values", peaked)
+    choice = choose("logreg", *rows)
+    assert len(choice.record["curve"]) == tried
+    assert choice.record["chosen"] == grid[best]
+    assert choice.record["at_edge"] is False
 
 
 def test_ties_go_to_the_more_regularised_value() -> None:
