@@ -1,7 +1,9 @@
-"""Figures of the cache: reading, checking, compressing, and a warm look at 100,000 rows.
+"""Figures of the cache: reading, checking, layouts, compressing, a warm look at 100,000 rows.
 
-Run with `python -m benchmarks.bench_store [--rows N] [--dir DIR]`, or `make bench-store`. All
-ratios are measured side by side in one run; files are in the page cache unless said otherwise.
+    python benchmarks/bench_store.py [--rows 100000] [--flat-rows 1500] [--dir FOLDER]
+
+All that is compared is measured side by side in one run, the best of several tries, with the files
+in the page cache. Prints a table and writes it to benchmarks/results/store.md.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import hashlib
 import os
 import tempfile
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -36,7 +39,12 @@ def best(work: Callable[[], Any], repeat: int = 5) -> float:
     return min(seconds)
 
 
+RESULTS = Path(__file__).parent / "results"
+LINES: list[tuple[str, str]] = []
+
+
 def show(name: str, value: str) -> None:
+    LINES.append((name, value))
     print(f"{name:<66} {value}", flush=True)
 
 
@@ -123,27 +131,27 @@ def reading(folder: Path, n: int) -> None:
     show("whole tap: h5py on the view", f"{rate / view:.2f} GiB/s")
     show("whole tap with labels and paths, nothing remembered", f"{fresh:.3f} s")
 
-    def whole_tap(checked: bool) -> None:
-        found = load_features(entry.path, lazy=True).X
-        if not checked:
-            for number in range(len(entry.part_paths())):
-                found._pool[number]._sound[:] = True
-        started = time.perf_counter()
-        np.asarray(found)
-        spans[checked].append(time.perf_counter() - started)
-
-    spans: dict[bool, list[float]] = {True: [], False: []}
-    for _ in range(7):
-        for checked in (True, False):
-            whole_tap(checked)
-    cost = min(spans[True]) / min(spans[False]) - 1
-    show("cost of checking a whole tap, in the page cache", f"{cost:+.1%}")
+    spans: dict[bool, list[tuple[float, float]]] = {True: [], False: []}
+    for _ in range(9):
+        for checked, found_times in spans.items():
+            found = fresh_reader(entry, "avg", checked)
+            started, spent = time.perf_counter(), time.process_time()
+            np.asarray(found)
+            now = time.perf_counter(), time.process_time()
+            found_times.append((now[0] - started, now[1] - spent))
+    wall, processor = (
+        min(t[i] for t in spans[True]) / min(t[i] for t in spans[False]) - 1 for i in (0, 1)
+    )
+    show(
+        "cost of checking a whole tap",
+        f"{wall:+.1%} on the clock, {processor:+.1%} of processor time",
+    )
 
     rng = np.random.default_rng(1)
     with h5py.File(folder / "plain.h5", "w") as file:
         file["x"] = whole
     with h5py.File(folder / "plain.h5", "r") as plain, h5py.File(entry.view_path, "r") as cache:
-        for shots in (5, 20, 100):
+        for shots in (5, 20, 50, 100):
             rows = np.sort(rng.choice(n, min(n, shots * 100), replace=False))
             fancy = best(lambda rows=rows: plain["x"][rows], 2)
             through_view = best(lambda rows=rows: cache["features/avg"][rows], 2)
@@ -225,36 +233,76 @@ def columns(folder: Path, n: int) -> None:
             f"{read:.3f} s, {one:.3f} s ({read / one:.1f}x less), {few:.3f} s",
         )
         if name == "float32":
-            block = best(lambda lazy=lazy: lazy.columns(8192, 12288), 5)
-            blind = load_features(entry.path, "flatten", lazy=True).X
-
-            def fresh(checked: bool, entry: CacheEntry = entry) -> float:
-                blind = load_features(entry.path, "flatten", lazy=True).X
-                for number in range(len(entry.part_paths())):
-                    blind._pool[number].tap("flatten")._sound[:] = not checked
-                started = time.perf_counter()
-                blind.columns(8192, 12288)
-                return time.perf_counter() - started
-
-            first = min(fresh(True) for _ in range(5))
-            unchecked = min(fresh(False) for _ in range(5))
-            assert blind.shape
+            spans = {}
+            for checked in (True, False):
+                spans[checked] = []
+                for _ in range(7):
+                    fresh = fresh_reader(entry, "flatten", checked)
+                    started = time.process_time()
+                    fresh.columns(8192, 12288)
+                    spans[checked].append(time.process_time() - started)
             show(
-                "    columns: first time checked, unchecked, checks remembered",
-                f"{first * 1e3:.0f} ms, {unchecked * 1e3:.0f} ms, {block * 1e3:.0f} ms",
+                "    cost of checking those columns, the first time they are read",
+                f"{min(spans[True]) / min(spans[False]) - 1:+.1%} of processor time",
+            )
+
+
+def fresh_reader(entry: CacheEntry, tap: str, checked: bool) -> Any:
+    """Open a tap anew; unchecked, by making it believe that all was checked before."""
+    lazy = load_features(entry.path, tap, lazy=True).X
+    for number in range(len(entry.part_paths())):
+        with lazy._pool.use(number) as part:
+            if not checked:
+                part._sound[:] = True
+                part.tap(tap)._sound[:] = True
+    return lazy
+
+
+def layouts(folder: Path, n: int) -> None:
+    """Why rows lie in one piece: HDF5 chunks of several shapes against it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    width = int(np.prod(FLAT))
+    data = relu(rng, n, FLAT)
+    rows = np.sort(rng.choice(n, n // 15, replace=False))
+    shapes = {"one piece": None, "one row": (1, width), "64 rows, 4,096 columns": (64, 4096)}
+    shapes["HDF5's own guess"] = True
+    for name, chunks in shapes.items():
+        with h5py.File(folder / "layout.h5", "w") as file:
+            file.create_dataset("x", data=data, chunks=chunks)
+        with h5py.File(folder / "layout.h5", "r") as file:
+            x = file["x"]
+            show(
+                f"h5py, {n:,}x{width:,} as {name}: whole, {len(rows)} rows, 4,096 columns",
+                f"{best(lambda x=x: x[:], 2):.3f} s, {best(lambda x=x: x[rows], 2):.3f} s, "
+                f"{best(lambda x=x: x[:, 8192:12288], 2):.3f} s",
             )
 
 
 def checksums() -> None:
-    data = np.random.default_rng(0).bytes(1 << 26)
+    """Why XXH3, and why blocks of 256 KiB and tiles of 16 KiB."""
+    data = np.random.default_rng(0).integers(0, 255, 1 << 26, np.uint8)
+    view = data.data
     for name, work in {
-        "XXH3-64": lambda: xxhash.xxh3_64_intdigest(data),
-        "XXH3-64 in 256 KiB": lambda: [
-            xxhash.xxh3_64_intdigest(data[i : i + (1 << 18)]) for i in range(0, 1 << 26, 1 << 18)
-        ],
-        "SHA-256": lambda: hashlib.sha256(data).digest(),
+        "XXH3-64": lambda: xxhash.xxh3_64_intdigest(view),
+        "CRC-32 (zlib)": lambda: zlib.crc32(view),
+        "SHA-256": lambda: hashlib.sha256(view).digest(),
     }.items():
-        show(f"checksum {name}", f"{len(data) / best(work, 3) / 2**30:.1f} GiB/s")
+        show(f"checksum {name}", f"{len(view) / best(work, 3) / 2**30:.1f} GiB/s")
+    out = np.empty_like(data)
+
+    def copy(size: int, check: bool) -> None:
+        for start in range(0, len(data), size):
+            out[start : start + size] = data[start : start + size]
+            if check:
+                xxhash.xxh3_64_intdigest(out.data[start : start + size])
+
+    for size in (1 << 12, 1 << 14, 1 << 16, 1 << 18, 1 << 20):
+        plain, checked = best(lambda s=size: copy(s, False)), best(lambda s=size: copy(s, True))
+        show(
+            f"checking while copying, {size >> 10} KiB at a time",
+            f"{len(view) / checked / 2**30:.1f} GiB/s, without {len(view) / plain / 2**30:.1f}",
+        )
 
 
 def main() -> None:
@@ -268,7 +316,11 @@ def main() -> None:
         checksums()
         reading(Path(folder) / "avg", options.rows)
         scattered(Path(folder) / "scattered", options.rows)
+        layouts(Path(folder) / "layouts", options.flat_rows)
         columns(Path(folder) / "flat", options.flat_rows)
+    RESULTS.mkdir(exist_ok=True)
+    table = "".join(f"| {name.strip()} | {value} |\n" for name, value in LINES)
+    (RESULTS / "store.md").write_text(f"| what | figure |\n| --- | --- |\n{table}")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ def fork_featx(
     """
     sys.stdout.flush()
     sys.stderr.flush()
+    for suffix in (".out", ".err", ".log"):
+        Path(f"{output}{suffix}").write_bytes(b"")  # a child may be killed before it gets there
     signals = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # until featx itself has begun
     pid = os.fork()

@@ -116,7 +116,8 @@ MEANING = (
     "to its end; paths, labels, digests and every tap, read by featx and by plain h5py, equal an "
     "uninterrupted run bit for bit; `verify` finds nothing; nothing is left behind.",
     "Rows lost: rows that lay sound in a complete part and were computed again, rows missing or "
-    "different at the end, and rows computed but in no part beyond one part and one batch.",
+    "different at the end, and rows computed but in no part beyond what may be at stake: the part "
+    "being written, the one being gathered and one batch.",
     "Damage undetected: values read wrong by featx without an error, at any time, and damage that "
     "changes a value read by plain h5py while neither `verify` nor reading says so.",
 )

@@ -168,7 +168,7 @@ def command_line(world: World, rng: Rng) -> Outcome | None:
             if rng.random() < 0.75:  # most moments are before the first row
                 while not list(cache.glob("*/*/parts/*.h5")) and process.poll() is None:
                     time.sleep(0.002)
-                time.sleep(rng.uniform(0, 0.6))
+                time.sleep(rng.uniform(0, 0.4))
             else:
                 time.sleep(rng.uniform(0, 8))
             process.send_signal(signal.SIGKILL)
@@ -263,7 +263,8 @@ def play(
         if again.status:
             outcome.fail(f"{' '.join(scene.command)} again failed: {again.errors[-300:]}")
     else:
-        at_stake = ROWS_A_PART if polite and run.status > 0 else ROWS_A_PART - 1 + world.batch
+        # One part is written while the next is gathered; a batch may be on its way into them.
+        at_stake = 2 * ROWS_A_PART + (0 if polite and run.status > 0 else world.batch)
         excess = run.log.appended - _gained(before, had) - at_stake
         if excess > 0:
             outcome.missing += excess

@@ -69,10 +69,11 @@ class CacheEntry:
         """
         path = Path(cache_dir) / Path(dataset).name / entry_name(key)
         if create:
-            make_folder(path / PARTS)
-            require_writable(path / PARTS)
+            make_folder(path)
             if not (path / ENTRY_FILE).exists():
                 write_entry(path, key)
+            make_folder(path / PARTS)  # makes it an entry: its key is there by now
+            require_writable(path / PARTS)
         found = cls.at(path)
         require_same_key(path, found.key, key)
         return found
