@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -58,6 +59,7 @@ def run_campaign(
     worlds: dict[str, World] = {}
     outcomes: dict[str, list[Outcome]] = {}
     missed: dict[str, int] = {}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the small disk is to be unmounted
     try:
         for engine in dict.fromkeys(stage.engine for stage in stages):
             (folder / engine).mkdir()

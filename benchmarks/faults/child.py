@@ -108,6 +108,7 @@ def fork_featx(
     status = 70
     try:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number, suffix in ((1, ".out"), (2, ".err")):
             os.dup2(os.open(f"{output}{suffix}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
         log = os.open(f"{output}.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)

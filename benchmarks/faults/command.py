@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    benchmarks = Path(__file__).resolve().parent.parent
+    sys.path[:0] = [str(benchmarks), str(benchmarks.parent)]
     from faults.child import Small, featx_main, make_small, save_graph
 
     options = json.loads(sys.argv.pop(1))
