@@ -6,7 +6,8 @@ decompressor.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import h5py
@@ -17,7 +18,7 @@ from featx.store.atomic import checksum
 from featx.store.sealed import SealedFile
 from featx.store.tap import TapShape, damaged_error
 
-CHUNK_ROWS = 64
+CHUNK_BYTES = 1 << 18
 _BLOCK_BYTES = 32 << 20
 
 
@@ -39,9 +40,9 @@ def blosc2_filter() -> Mapping[str, Any]:
     return dict(kind(cname="zstd", clevel=1, filters=kind.SHUFFLE))
 
 
-def chunk_shape(rows: int, tile: int) -> tuple[int, int]:
-    """Return the chunk shape for `rows` rows whose tiles are `tile` columns wide."""
-    return min(rows, CHUNK_ROWS), tile
+def chunk_shape(values: np.ndarray, tile: int) -> tuple[int, int]:
+    """Return the chunk shape for `values` (n, width) whose tiles are `tile` columns wide."""
+    return max(1, min(len(values), CHUNK_BYTES // (tile * values.itemsize))), tile
 
 
 class CompressedTap:
@@ -55,7 +56,6 @@ class CompressedTap:
         self._n = spec["shape"][0]
         self._pieces = {(r, c): piece for r, c, *piece in spec["pieces"]}
         self._sound: set[tuple[int, int]] = set()
-        self._hdf5: h5py.File | None = None
 
     def read(self, start: int, out: np.ndarray) -> None:
         """Fill `out` (m, width) with rows from `start` on; see `StoredTap.read`."""
@@ -63,34 +63,14 @@ class CompressedTap:
 
     def gather(self, rows: np.ndarray, out: np.ndarray) -> None:
         """Fill `out` (k, width) with `rows` (k,); see `StoredTap.gather`. Decodes whole chunks."""
-        order = np.argsort(rows, kind="stable")
-        bands = rows[order] // self._rows
-        for group in np.split(order, np.flatnonzero(np.diff(bands)) + 1) if len(rows) else ():
-            first = int(rows[group[0]]) // self._rows * self._rows
-            band = np.empty((min(self._rows, self._n - first), out.shape[1]), out.dtype)
-            self.read(first, band)
-            out[group] = band[rows[group] - first]
+        with self._opened() as dataset:
+            self._gather(dataset, rows, out)
 
     def columns(self, row: int, start: int, out: np.ndarray) -> None:
         """Fill `out` (m, k) with columns from `start` on; see `StoredTap.columns`."""
-        if not out.size:
-            return
-        stop = start + out.shape[1]
-        pieces = [
-            (first, left)
-            for first in range(row // self._rows * self._rows, row + len(out), self._rows)
-            for left in range(start // self._columns * self._columns, stop, self._columns)
-        ]
-        wrong = self._damaged(pieces)
-        if wrong:
-            raise damaged_error(self._file, self._tap, wrong)
-        if self._hdf5 is None:
-            self._hdf5 = self._file.hdf5()
-        step = max(self._rows, _BLOCK_BYTES // (out.shape[1] * out.itemsize))
-        dataset = self._hdf5[f"features/{self._tap}"]
-        for low in range(0, len(out), step):
-            high = min(low + step, len(out))
-            out[low:high] = dataset[row + low : row + high, start:stop]
+        if out.size:
+            with self._opened() as dataset:
+                self._decode(dataset, row, start, out)
 
     def unchecked(self, rows: np.ndarray) -> np.ndarray:
         """Return `rows` (k,), also where other rows or the file's structure are damaged.
@@ -100,14 +80,43 @@ class CompressedTap:
         CacheCorruptError
             HDF5 can make nothing of the file.
         """
-        if self._hdf5 is None:
-            self._hdf5 = self._file.hdf5(checked=False)
         out = np.empty((len(rows), self._shape.width), self._shape.stored)
         try:
-            self.gather(rows, out)
+            with self._opened(checked=False) as dataset:
+                self._gather(dataset, rows, out)
         except (OSError, KeyError, RuntimeError) as error:
             raise self._file.corrupt(f"cannot be decoded ({error})", self._tap) from error
         return out
+
+    @contextmanager
+    def _opened(self, *, checked: bool = True) -> Iterator[h5py.Dataset]:
+        # Not kept open: HDF5 must not outlive the file object that it reads through.
+        with self._file.hdf5(checked=checked) as file:
+            yield file[f"features/{self._tap}"]
+
+    def _gather(self, dataset: h5py.Dataset, rows: np.ndarray, out: np.ndarray) -> None:
+        order = np.argsort(rows, kind="stable")
+        bands = rows[order] // self._rows
+        for group in np.split(order, np.flatnonzero(np.diff(bands)) + 1) if len(rows) else ():
+            first = int(rows[group[0]]) // self._rows * self._rows
+            band = np.empty((min(self._rows, self._n - first), out.shape[1]), out.dtype)
+            self._decode(dataset, first, 0, band)
+            out[group] = band[rows[group] - first]
+
+    def _decode(self, dataset: h5py.Dataset, row: int, start: int, out: np.ndarray) -> None:
+        stop = start + out.shape[1]
+        pieces = [
+            (first, left)
+            for first in range(row // self._rows * self._rows, row + len(out), self._rows)
+            for left in range(start // self._columns * self._columns, stop, self._columns)
+        ]
+        wrong = self._damaged(pieces)
+        if wrong:
+            raise damaged_error(self._file, self._tap, wrong)
+        step = max(self._rows, _BLOCK_BYTES // (out.shape[1] * out.itemsize))
+        for low in range(0, len(out), step):
+            high = min(low + step, len(out))
+            out[low:high] = dataset[row + low : row + high, start:stop]
 
     def damaged_rows(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Return the rows whose chunks are damaged, of those touched by byte `ranges`."""

@@ -82,8 +82,7 @@ def export_entry(
 def _write_hdf5(
     descriptor: int, features: Mapping[str, LazyFeatures], columns: Mapping[str, Any]
 ) -> None:
-    layout = Layout()
-    try:
+    with Layout() as layout:
         for name, values in columns.items():
             if isinstance(values, tuple):
                 write_texts(layout.file, name, values)
@@ -93,8 +92,6 @@ def _write_hdf5(
             blocks = (block for _, block in lazy.row_blocks())
             layout.stream(f"features/{tap}", lazy.shape, lazy.dtype, blocks)
         layout.write(descriptor)
-    finally:
-        layout.close()
 
 
 def _write_npz(

@@ -78,7 +78,7 @@ class _SparseFile(io.RawIOBase):
 
 
 class Layout:
-    """An HDF5 file in the making.
+    """An HDF5 file in the making; a context manager, to be left before the interpreter ends.
 
     `file` is an open `h5py.File`: attributes, strings and virtual data sets are made on it as
     usual. `place` adds an array whose bytes stay where they are until `write`.
@@ -96,6 +96,12 @@ class Layout:
             alignment_threshold=_ALIGN_OVER,
             alignment_interval=_ALIGN_TO,
         )
+
+    def __enter__(self) -> Layout:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def place(self, name: str, array: np.ndarray, attrs: Mapping[str, Any] = {}) -> None:
         """Add `array` (C-contiguous, little-endian or bytes) as a contiguous data set `name`."""

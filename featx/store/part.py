@@ -63,39 +63,39 @@ def write_part(
     """
     filters = blosc2_filter() if compression == "blosc2" else None
     path = folder / new_part_name()
-    layout = Layout()
-    layout.file.attrs.update(
-        featx="part",
-        format_version=FORMAT_VERSION,
-        key=key.canonical(),
-        key_digest=key.digest(),
-        provenance=json.dumps(to_json(provenance), sort_keys=True),
-    )
-    names = np.array([d.encode() for d in digests], f"S{DIGEST_BYTES}")
-    layout.place("digests", names)
-    layout.place("checksums/digests", tile_sums(_as_bytes(names), DIGEST_BYTES))
-    taps: dict[str, Any] = {}
-    for tap, shape in shapes.items():
-        values = rows[tap]
-        tile = tile_width(shape)
-        attrs = {"shape": shape.shape}
-        if filters:
-            chunks = chunk_shape(len(values), tile)
-            layout.compress(f"features/{tap}", values, chunks, filters, attrs)
-        else:
-            layout.place(f"features/{tap}", values, attrs)
-            layout.place(f"checksums/{tap}", tile_sums(values, tile), {"tile": tile})
-        taps[tap] = {"shape": list(shape.shape), "dtype": shape.dtype, "tile": tile}
-    header = {
-        "kind": "part",
-        "format_version": FORMAT_VERSION,
-        "rows": len(digests),
-        "compression": compression,
-        "key": to_json(key),
-        "taps": taps,
-        "provenance": to_json(provenance),
-    }
-    seal(path, layout, header)
+    with Layout() as layout:
+        layout.file.attrs.update(
+            featx="part",
+            format_version=FORMAT_VERSION,
+            key=key.canonical(),
+            key_digest=key.digest(),
+            provenance=json.dumps(to_json(provenance), sort_keys=True),
+        )
+        names = np.array([d.encode() for d in digests], f"S{DIGEST_BYTES}")
+        layout.place("digests", names)
+        layout.place("checksums/digests", tile_sums(_as_bytes(names), DIGEST_BYTES))
+        taps: dict[str, Any] = {}
+        for tap, shape in shapes.items():
+            values = rows[tap]
+            tile = tile_width(shape)
+            attrs = {"shape": shape.shape}
+            if filters:
+                chunks = chunk_shape(values, tile)
+                layout.compress(f"features/{tap}", values, chunks, filters, attrs)
+            else:
+                layout.place(f"features/{tap}", values, attrs)
+                layout.place(f"checksums/{tap}", tile_sums(values, tile), {"tile": tile})
+            taps[tap] = {"shape": list(shape.shape), "dtype": shape.dtype, "tile": tile}
+        header = {
+            "kind": "part",
+            "format_version": FORMAT_VERSION,
+            "rows": len(digests),
+            "compression": compression,
+            "key": to_json(key),
+            "taps": taps,
+            "provenance": to_json(provenance),
+        }
+        seal(path, layout, header)
     return path
 
 

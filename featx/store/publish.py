@@ -55,54 +55,54 @@ def publish_view(
     if _is_current(path, fingerprint):
         return path
 
-    layout = Layout()
-    file = layout.file
-    file.attrs.update(
-        featx="view",
-        format_version=FORMAT_VERSION,
-        dataset=index.name,
-        key=key.canonical(),
-        key_digest=key.digest(),
-        provenance=json.dumps(to_json(provenance), sort_keys=True),
-    )
-    layout.place("labels", _labels(index, samples))
-    layout.place("digests", np.array([s.digest.encode() for s in samples], f"S{DIGEST_BYTES}"))
-    layout.place("splits", np.array([s.split.encode() for s in samples], "S5"))
-    for name, texts in {
-        "paths": [s.relpath for s in samples],
-        "groups": [s.group for s in samples],
-        "targets": index.targets,
-        "quarantined/paths": [p for p, _ in left_out],
-        "quarantined/reasons": [r for _, r in left_out],
-        "parts": [f"{PARTS}/{name}" for name in names],
-        "seals": seals,
-    }.items():
-        write_texts(file, name, texts)
-    if len(index.targets) == 1:
-        write_texts(file, "classes", index.classes[0])
-    else:
-        for target, classes in zip(index.targets, index.classes, strict=True):
-            write_texts(file, f"classes/{target}", classes)
-    heights = [state.part_rows[i] for i in used]
-    for tap, places in rows.items():
-        layout.place(f"rows/{tap}", places)
-        _place_virtual(file, tap, state.shapes[tap], places, names, heights)
-    header = {
-        "kind": "view",
-        "format_version": FORMAT_VERSION,
-        "dataset": index.name,
-        "fingerprint": fingerprint,
-        "key": to_json(key),
-        "rows": len(samples),
-        "targets": list(index.targets),
-        "taps": {t: {"shape": list(s.shape), "dtype": s.dtype} for t, s in shown.items()},
-        "parts": [f"{PARTS}/{name}" for name in names],
-        "seals": seals,
-        "quarantined": [list(pair) for pair in left_out],
-        "known_parts": list(state.parts),
-        "provenance": to_json(provenance),
-    }
-    seal(path, layout, header)
+    with Layout() as layout:
+        file = layout.file
+        file.attrs.update(
+            featx="view",
+            format_version=FORMAT_VERSION,
+            dataset=index.name,
+            key=key.canonical(),
+            key_digest=key.digest(),
+            provenance=json.dumps(to_json(provenance), sort_keys=True),
+        )
+        layout.place("labels", _labels(index, samples))
+        layout.place("digests", np.array([s.digest.encode() for s in samples], f"S{DIGEST_BYTES}"))
+        layout.place("splits", np.array([s.split.encode() for s in samples], "S5"))
+        for name, texts in {
+            "paths": [s.relpath for s in samples],
+            "groups": [s.group for s in samples],
+            "targets": index.targets,
+            "quarantined/paths": [p for p, _ in left_out],
+            "quarantined/reasons": [r for _, r in left_out],
+            "parts": [f"{PARTS}/{name}" for name in names],
+            "seals": seals,
+        }.items():
+            write_texts(file, name, texts)
+        if len(index.targets) == 1:
+            write_texts(file, "classes", index.classes[0])
+        else:
+            for target, classes in zip(index.targets, index.classes, strict=True):
+                write_texts(file, f"classes/{target}", classes)
+        heights = [state.part_rows[i] for i in used]
+        for tap, places in rows.items():
+            layout.place(f"rows/{tap}", places)
+            _place_virtual(file, tap, state.shapes[tap], places, names, heights)
+        header = {
+            "kind": "view",
+            "format_version": FORMAT_VERSION,
+            "dataset": index.name,
+            "fingerprint": fingerprint,
+            "key": to_json(key),
+            "rows": len(samples),
+            "targets": list(index.targets),
+            "taps": {t: {"shape": list(s.shape), "dtype": s.dtype} for t, s in shown.items()},
+            "parts": [f"{PARTS}/{name}" for name in names],
+            "seals": seals,
+            "quarantined": [list(pair) for pair in left_out],
+            "known_parts": list(state.parts),
+            "provenance": to_json(provenance),
+        }
+        seal(path, layout, header)
     return path
 
 

@@ -48,18 +48,12 @@ def seal(path: Path, layout: Layout, header: Mapping[str, Any]) -> str:
     CacheWriteError
         The disk is full, the folder cannot be written.
     """
-    try:
-        with new_file(path) as descriptor:
-            body = layout.write(descriptor)
-            table = np.fromiter(
-                (s for _, block in _blocks(descriptor, body, BLOCK) for s in [checksum(block)]),
-                np.uint64,
-            )
-            text = json.dumps({**header, "datasets": layout.datasets}, sort_keys=True).encode()
-            trailer = _trailer(table.astype("<u8").tobytes(), text, body)
-            write_at(descriptor, trailer + trailer, body)
-    finally:
-        layout.close()
+    with new_file(path) as descriptor:
+        body = layout.write(descriptor)
+        table = np.fromiter((checksum(b) for _, b in _blocks(descriptor, body, BLOCK)), "<u8")
+        text = json.dumps({**header, "datasets": layout.datasets}, sort_keys=True).encode()
+        trailer = _trailer(table.tobytes(), text, body)
+        write_at(descriptor, trailer + trailer, body)
     return _seal_of(trailer)
 
 
@@ -330,13 +324,17 @@ class SealedFile:
 
     def mapped(self, name: str) -> np.ndarray:
         """Return the data set `name` mapped into memory, read-only and unchecked."""
+        spec = self.header["datasets"][name]
+        count = math.prod(spec["shape"])
+        flat = np.frombuffer(self.mapped_bytes(), spec["dtype"], count, spec["offset"])
+        return flat.reshape(spec["shape"])
+
+    def mapped_bytes(self) -> memoryview:
+        """Return the whole file mapped into memory, read-only and unchecked."""
         if self._map is None:
             self.require_whole()
             self._map = mmap.mmap(self._descriptor, self.size, prot=mmap.PROT_READ)
-        spec = self.header["datasets"][name]
-        count = math.prod(spec["shape"])
-        flat = np.frombuffer(self._map, np.dtype(spec["dtype"]), count, spec["offset"])
-        return flat.reshape(spec["shape"])
+        return memoryview(self._map)
 
     def require_whole(self) -> None:
         """Raise CacheCorruptError if the file has shrunk since it was opened.

@@ -95,6 +95,8 @@ class StoredTap:
         self._row = shape.width * shape.stored.itemsize
         self._shape = shape
         self._values = file.mapped(f"features/{tap}")
+        self._offset, _ = file.span(f"features/{tap}")
+        self._bytes = file.mapped_bytes()
         # Not checked themselves: a sum that fits its tile proves both sound.
         self._sums = file.mapped(f"checksums/{tap}")
         self._sound = np.zeros((len(self._values), -(-shape.width // tile)), bool)
@@ -109,8 +111,7 @@ class StoredTap:
         """
         if not out.size:
             return
-        offset, _ = self._file.span(f"features/{self._tap}")
-        bad = self._file.read_checked(out.data.cast("B"), offset + start * self._row)
+        bad = self._file.read_checked(out.data.cast("B"), self._offset + start * self._row)
         if bad:
             wrong = [r for r in self.damaged_rows(bad) if start <= r < start + len(out)]
             if wrong:
@@ -147,21 +148,20 @@ class StoredTap:
         CacheCorruptError
         """
         self._file.require_whole()
-        rows, (first, last) = slice(row, row + len(out)), self._tiles(start, start + out.shape[1])
-        wrong = set()
-        for i, t in np.argwhere(~self._sound[rows, first:last]).tolist():
-            number, tile = row + i, first + t
-            piece = self._values[number, tile * self._tile : (tile + 1) * self._tile]
-            if checksum(piece.data) == self._sums[number, tile]:
-                self._sound[number, tile] = True
-            else:
-                wrong.add(number)
-        if wrong:
-            raise damaged_error(self._file, self._tap, sorted(wrong))
-        out[:] = self._values[rows, start : start + out.shape[1]]
-
-    def _tiles(self, start: int, stop: int) -> tuple[int, int]:
-        return start // self._tile, -(-stop // self._tile)
+        tile_bytes = self._tile * self._values.itemsize
+        for tile in range(start // self._tile, -(-(start + out.shape[1]) // self._tile)):
+            fresh = row + np.flatnonzero(~self._sound[row : row + len(out), tile])
+            first = tile * tile_bytes
+            size = min(tile_bytes, self._row - first)
+            sums = [
+                checksum(self._bytes[low : low + size])
+                for low in (self._offset + first + fresh * self._row).tolist()
+            ]
+            wrong = fresh[np.array(sums, "<u8") != self._sums[fresh, tile]]
+            if len(wrong):
+                raise damaged_error(self._file, self._tap, wrong.tolist())
+            self._sound[fresh, tile] = True
+        out[:] = self._values[row : row + len(out), start : start + out.shape[1]]
 
     def unchecked(self, rows: np.ndarray) -> np.ndarray:
         """Return `rows` (k,) as they are; for rows found sound by other means."""

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import CacheWriteError, SpecError
+from featx.errors import CacheError, CacheWriteError, SpecError
 from featx.records import ExtractionKey
 from featx.store.atomic import sweep
 from featx.store.compressed import blosc2_filter
@@ -96,8 +96,9 @@ class PartWriter:
         CacheWriteError
             A part could not be published; it may be one of an earlier call.
         ValueError
-            Taps, widths or lengths do not fit, or a value is not finite after rounding to the
-            stored precision.
+            Taps, widths or lengths do not fit.
+        CacheError
+            A value is not finite, or not any more in the stored precision.
         """
         flat = self._checked(digests, rows)
         done = 0
@@ -170,8 +171,7 @@ class PartWriter:
     def _buffer(self, tap: str) -> np.ndarray:
         if tap not in self._rows:
             shape = self.shapes[tap]
-            dtype = np.dtype(shape.dtype).newbyteorder("<")
-            self._rows[tap] = np.empty((self._capacity, shape.width), dtype)
+            self._rows[tap] = np.empty((self._capacity, shape.width), shape.stored)
         return self._rows[tap]
 
     def _checked(
@@ -190,5 +190,21 @@ class PartWriter:
                 raise ValueError(
                     f"tap {tap!r} has shape {array.shape}, ({len(digests)}, {width}) expected"
                 )
-            flat[tap] = array
+            flat[tap] = self._finite(tap, array)
         return flat
+
+    def _finite(self, tap: str, array: np.ndarray) -> np.ndarray:
+        """Return `array` in the stored precision, in which all of it must be finite."""
+        with np.errstate(over="ignore"):
+            stored = np.ascontiguousarray(array, self.shapes[tap].stored)
+        if not np.isfinite(stored).all():
+            if np.isfinite(array).all():
+                raise CacheError(
+                    f"Tap {tap!r} has values up to {np.abs(array).max():g}, which "
+                    f"{self._key.stored} cannot hold. Store float32."
+                )
+            raise CacheError(
+                f"Tap {tap!r} has values that are not finite. Check the weights, or compute in "
+                "float32."
+            )
+        return stored

@@ -143,3 +143,21 @@ def test_parts_that_are_merged_while_a_view_is_opened(
     monkeypatch.setattr(featx.store.features, "PartPool", late)
     np.testing.assert_array_equal(load_features(entry.path).X, expected(index, "avg"))
     assert len(calls) == 2
+
+
+@pytest.mark.parametrize("compression", ["none", "blosc2"])
+@pytest.mark.parametrize("ending", ["", "; raise KeyError", "; sys.exit(3)"])
+def test_a_reader_leaves_the_interpreter_in_peace(
+    tmp_path: Path, index: DatasetIndex, compression: str, ending: str
+) -> None:
+    """HDF5 files that are open when Python ends can take it down."""
+    if compression == "blosc2":
+        pytest.importorskip("hdf5plugin")
+    entry = extract(tmp_path, index, compression=compression)
+    code = (
+        "import sys; from featx.store import load_features\n"
+        "lazy = load_features(sys.argv[1], lazy=True).X; lazy.rows([1, 2])" + ending
+    )
+    command = [sys.executable, "-c", code, str(entry.path)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == {"": 0, "; raise KeyError": 1, "; sys.exit(3)": 3}[ending]
