@@ -28,6 +28,7 @@ CLAIM_NAME = "claim.json"
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
 _POLL_SECONDS = 0.2
+_FIELDS = {"host": str, "pid": int, "start": int, "machine": str, "since": str, "token": str}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -155,7 +156,9 @@ def read_claim(path: Path) -> dict[str, Any] | None:
     """
     try:
         claim = json.loads(path.read_bytes())
-        if isinstance(claim, dict) and isinstance(claim.get("token"), str):
+        if isinstance(claim, dict) and all(
+            isinstance(claim.get(name), kind) for name, kind in _FIELDS.items()
+        ):
             return claim
     except FileNotFoundError:
         return None

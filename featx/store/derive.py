@@ -50,6 +50,7 @@ def derive_rows(
     CacheCorruptError, CacheWriteError
     """
     state = entry.state()
+    options = {"compression": state.compression, **writer_options}
     count = 0
     for tap, digests in wanted.items():
         base = flatten_of(tap)
@@ -60,7 +61,7 @@ def derive_rows(
         places = np.array([where[d] for d in digests], np.int32)
         parts = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
         source = LazyFeatures(parts, base, shape, places)
-        with entry.writer({tap: shape.shape[-1:]}, **writer_options) as writer:
+        with entry.writer({tap: shape.shape[-1:]}, **options) as writer:
             for rows, block in source.row_blocks(_BLOCK_BYTES):
                 pooled = pool(block.reshape(-1, *shape.shape), TapSpec.parse(tap).pooling)
                 writer.append(digests[rows], {tap: pooled})

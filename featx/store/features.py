@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FeatureSet
-from featx.store.folders import VIEW
+from featx.store.folders import VIEW, entry_folders
 from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.view import View
 
@@ -41,6 +41,9 @@ def load_features(
     """
     file = Path(path)
     if file.is_dir():
+        below = [str(folder) for folder in entry_folders(file)]
+        if below and below != [str(file)]:
+            raise CacheMissError(f"{file} is not an entry but holds some: {', '.join(below)}.")
         file = file / VIEW
     while True:
         with View(file) as view:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 from fake_cache import SHAPES, expected, extract, fake_key, make_index, many_files
 
-from featx.errors import CacheMissError, SpecError
+from featx.errors import CacheError, CacheMissError, SpecError
 from featx.records import DatasetIndex, FeatureSet, Sample
 from featx.store import CacheEntry, load_features, plan_rows, verify
 from featx.store.writer import COMPRESSIONS
@@ -219,11 +220,13 @@ class TestRefusals:
         with pytest.raises(CacheMissError, match=r"no tap 'max', it has: avg, flatten.*--pooling"):
             load_features(entry.path, "max")
 
-    def test_no_such_entry(self, tmp_path: Path) -> None:
+    def test_no_such_entry(self, tmp_path: Path, entry: CacheEntry) -> None:
         with pytest.raises(CacheMissError, match="featx extract"):
             load_features(tmp_path / "nothing")
+        with pytest.raises(CacheMissError, match=f"holds some: {re.escape(str(entry.path))}"):
+            load_features(tmp_path)
         with pytest.raises(CacheMissError, match="featx cache ls"):
-            CacheEntry.open(tmp_path, "toy", fake_key())
+            CacheEntry.open(tmp_path, "toy", fake_key(weights="1"))
 
     def test_no_such_target(self, entry: CacheEntry) -> None:
         with pytest.raises(SpecError, match=r"no label column 'clas'\. Did you mean 'class'"):
@@ -242,6 +245,19 @@ class TestRefusals:
             for digest in ("", "x" * 65, "ü"):
                 with pytest.raises(ValueError, match="digest"):
                     writer.append([digest], {"avg": np.zeros((1, 8))})
+
+    def test_values_that_are_not_finite(self, entry: CacheEntry) -> None:
+        rows = np.zeros((2, 8), np.float32)
+        with entry.writer({"avg": (8,)}) as writer:
+            for value in (np.nan, np.inf, -np.inf):
+                rows[1, 3] = value
+                with pytest.raises(CacheError, match="Tap 'avg' has values that are not finite"):
+                    writer.append(["0" * 64, "1" * 64], {"avg": rows})
+            rows[1, 3] = 70_000
+            if entry.key.stored == "float16":
+                with pytest.raises(CacheError, match="up to 70000, which float16 cannot hold"):
+                    writer.append(["0" * 64, "1" * 64], {"avg": rows})
+        assert not plan_rows(entry.state(), ["0" * 64], ["avg"]).reuse
 
 
 def test_several_label_columns(tmp_path: Path, variant: dict[str, Any]) -> None:

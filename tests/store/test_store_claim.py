@@ -133,7 +133,7 @@ def test_a_holder_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         assert claim.path.stat().st_mtime > 1000
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": 3}', b"\xff\0"])
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": "x", "pid": "y"}', b"\xff\0"])
 def test_an_unreadable_claim_is_waited_for_and_then_recovered(
     tmp_path: Path, content: bytes
 ) -> None:
