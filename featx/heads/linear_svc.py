@@ -15,6 +15,9 @@ from featx.heads.linear.interior import solve_hinge
 from featx.heads.linear.losses import SquaredHinge
 from featx.heads.linear.newton import minimise
 
+PATIENCE = 30
+"""Newton steps after which the problems still open are started anew from interior points."""
+
 HINGE_GAP = 1e-3
 """Relative duality gap of the hinge loss for a tolerance of 1."""
 
@@ -128,17 +131,32 @@ class LinearSVC(LinearHead):
         outcomes = []
         Q = np.zeros((design.width, problem.targets.columns))
         for C in values:
-            found = minimise(design, loss, C, Q, tol=self.tol, max_iter=self.max_iter)
-            Q = found.Q
-            outcomes.append(
-                Outcome(
-                    *design.split(Q),
-                    found.optimality,
-                    found.optimality <= self.tol,
-                    found.n_iter,
-                )
-            )
+            first = min(self.max_iter, PATIENCE)
+            found = minimise(design, loss, C, Q, tol=self.tol, max_iter=first)
+            stuck = np.flatnonzero(found.optimality > self.tol)
+            if len(stuck) and self.max_iter > first and isinstance(design, Design):
+                found.Q[:, stuck] = self._from_inside(problem, design, C * weights, stuck)
+            if len(stuck) and self.max_iter > first:
+                left = self.max_iter - first
+                found = minimise(design, loss, C, found.Q, tol=self.tol, max_iter=left)
+                found.n_iter += first
+            Q, worst = found.Q, float(found.optimality.max())
+            outcomes.append(Outcome(*design.split(Q), worst, worst <= self.tol, found.n_iter))
         return outcomes
+
+    def _from_inside(
+        self, problem: Problem, design: Design, weights: Array, columns: Array
+    ) -> Array:
+        """Solve by interior points where the margin is so hard that Newton's steps are short."""
+        signs = problem.targets.signs()
+        weights = np.broadcast_to(weights, signs.shape)
+        solved = [
+            solve_hinge(
+                design.matrix, signs[:, k], weights[:, k], tol=1e-13, max_iter=60, squared=True
+            )
+            for k in columns
+        ]
+        return np.stack([w for w, _, _ in solved], axis=1)
 
     def _solve_hinge(
         self, problem: Problem, design: AnyDesign, weights: Array, values: Sequence[float]

@@ -97,14 +97,8 @@ class LogisticRegression(LinearHead):
             Q = found.Q
             if not loss.separable and self.fit_intercept:
                 Q[design.penalty == 0] -= Q[design.penalty == 0].mean()  # a common shift is free
-            outcomes.append(
-                Outcome(
-                    *design.split(Q),
-                    found.optimality,
-                    found.optimality <= self.tol,
-                    found.n_iter,
-                )
-            )
+            worst = float(found.optimality.max())
+            outcomes.append(Outcome(*design.split(Q), worst, worst <= self.tol, found.n_iter))
         return outcomes
 
     def predict_proba(self, X: Any) -> Array:

@@ -176,11 +176,12 @@ def test_many_classes() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("C", [1e-6, 1e-2, 1e2, 1e6])
-def test_a_thousand_classes_are_certified_optimal(C: float) -> None:
+@pytest.mark.parametrize(("C", "width"), [(1e-6, 48), (1e-2, 48), (1.0, 24), (1e6, 12)])
+def test_a_thousand_classes_are_certified_optimal(C: float, width: int) -> None:
     rng = np.random.default_rng(0)
-    y = np.repeat(np.arange(1000), 3)
-    X = np.maximum(rng.standard_normal((1000, 48))[y] + 0.7 * rng.standard_normal((3000, 48)), 0.0)
+    y = np.repeat(np.arange(1000), 2)
+    centres = rng.standard_normal((1000, width))
+    X = np.maximum(centres[y] + 0.7 * rng.standard_normal((2000, width)), 0.0)
     head = LinearSVC(C, standardize=True).fit(X, y)
     assert head.converged_
     for k in (0, 499, 999):

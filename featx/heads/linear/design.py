@@ -162,7 +162,7 @@ class _DenseProduct:
             rows = slice(start, start + BLOCK_ROWS)
             A = self.A[rows]
             out += A.T @ self.loss.hessian_times(self.curvature, A @ P, rows)
-        out *= A.dtype.type(self.C)
+        out *= P.dtype.type(self.C)
         out += self.penalty[:, None] * P
         return out
 

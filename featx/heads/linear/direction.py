@@ -89,14 +89,16 @@ def newton_direction(
 
 
 def _cost_ratio(design: AnyDesign, curvature: Array) -> Array:
-    """Conjugate-gradient iterations that one factorisation costs, a problem."""
+    """Conjugate-gradient iterations that one factorisation costs, a problem.
+
+    The model is of a few cores: an iteration reads the float32 matrix twice and multiplies it by a
+    column a problem; a factorisation copies its rows and is bound by float64 arithmetic.
+    """
     problems = curvature.shape[1]
     rows = np.count_nonzero(curvature, axis=0).astype(float)
     short, long = np.minimum(rows, design.width), np.maximum(rows, design.width)
-    # Twice for float64, and three times that for the copies and smaller products it is made of.
-    factorisation = 6.0 * (short**2 * long + short**3 / 3)
-    # A product for few problems is bound by memory and costs what one for eight more does.
-    iteration = 4.0 * design.rows * design.width * (problems + 8) / problems
+    factorisation = (short**2 * long + short**3 / 3) / 5e10 + rows * design.width * 8 / 1e10
+    iteration = design.rows * design.width * (8 / 1e10 + problems * 4 / 1e11) / problems
     return np.maximum(10.0, factorisation / iteration)
 
 

@@ -1,9 +1,11 @@
-"""The hinge loss, by a primal-dual interior-point method.
+"""The hinge losses, by a primal-dual interior-point method.
 
-The dual of one two-class problem is ``min 0.5 ‖Aᵀ(y∘α)‖² - Σα`` over ``0 <= α <= c``. Its Newton
-systems are ``(Θ + B Bᵀ)`` with a positive diagonal Θ and ``B = y∘A``, solved through a matrix the
-size of the design's width (Ferris and Munson 2002, "Interior-point methods for massive support
-vector machines"), with Mehrotra's predictor and corrector. The number of steps hardly depends on C.
+The dual of one two-class problem is ``min 0.5 ‖Aᵀ(y∘α)‖² + 0.5 Σ ridge α² - Σα`` over
+``0 <= α <= c``: with ridge 0 that of the hinge loss; with ``1 / (2c)``, and a bound beyond what α
+can reach, that of the squared hinge. Its Newton systems are ``(Θ + B Bᵀ)`` with a positive diagonal
+Θ and ``B = y∘A``, solved through a matrix the size of the design's width (Ferris and Munson 2002,
+"Interior-point methods for massive support vector machines"), with Mehrotra's predictor and
+corrector. The number of steps hardly depends on C.
 """
 
 from __future__ import annotations
@@ -20,21 +22,23 @@ Array = NDArray[Any]
 
 
 def solve_hinge(
-    A: Array, signs: Array, bound: Array, *, tol: float, max_iter: int
+    A: Array, signs: Array, weights: Array, *, tol: float, max_iter: int, squared: bool = False
 ) -> tuple[Array, float, int]:
-    """Minimise ``0.5 ‖w‖² + Σ bound · max(0, 1 - signs · A w)``.
+    """Minimise ``0.5 ‖w‖² + Σ weights · max(0, 1 - signs · A w)``, or with the maximum squared.
 
     Parameters
     ----------
     A : ndarray of shape (n, r), float64
     signs : ndarray of shape (n,)
         ±1.
-    bound : ndarray of shape (n,)
-        Weight of each row's loss; rows of weight 0 are left out.
+    weights : ndarray of shape (n,)
+        Of each row's loss; rows of weight 0 are left out.
     tol : float
         The duality gap over the objective to reach.
     max_iter : int
         Newton steps at most.
+    squared : bool
+        Minimise the squared hinge loss.
 
     Returns
     -------
@@ -43,30 +47,34 @@ def solve_hinge(
         Duality gap over the objective.
     n_iter : int
     """
-    kept = bound > 0
-    B, c = A[kept] * signs[kept, None], bound[kept]
+    kept = weights > 0
+    B, c = A[kept] * signs[kept, None], weights[kept]
+    ridge = np.zeros_like(c)
+    if squared:
+        # At the optimum the loss is at most that of w = 0, which bounds each α = 2 c slack.
+        ridge, c = 0.5 / c, 2.1 * np.sqrt(c * c.sum())
     alpha, room = 0.5 * c, 0.5 * c  # room is c - alpha, kept by itself for its last digits
     w = B.T @ alpha
-    slack = 1.0 - B @ w
+    slack = 1.0 - B @ w - ridge * alpha
     # Multipliers of alpha >= 0 (low) and alpha <= c (high): low - high = B w - 1.
     low, high = np.maximum(-slack, 0.0) + 1.0, np.maximum(slack, 0.0) + 1.0
     best, best_gap, steps = B.T @ alpha, np.inf, 0
     while True:
-        w, gap = _certify(B, c, alpha)
+        w, gap = _certify(B, c, ridge, alpha)
         stalled = gap > 0.5 * best_gap
         if gap < best_gap:
             best, best_gap = w, gap
         if stalled and best_gap > tol:
-            w, gap = _polish(B, c, alpha, room, low, high)
+            w, gap = _polish(B, c, ridge, alpha, room, low, high)
             if gap < best_gap:
                 best, best_gap = w, gap
         if best_gap <= tol or steps == max_iter:
             return best, best_gap, steps
-        slack = 1.0 - B @ (B.T @ alpha)
+        slack = 1.0 - B @ (B.T @ alpha) - ridge * alpha
         steps += 1
         residual = -slack - low + high
         mu = (alpha @ low + room @ high) / (2 * len(alpha))
-        theta = low / alpha + high / room
+        theta = low / alpha + high / room + ridge
         scaled = B / theta[:, None]
         H = B.T @ scaled
         H[np.diag_indices_from(H)] += 1.0
@@ -115,17 +123,19 @@ def solve_hinge(
         low, high = low + reach_d * d_low, high + reach_d * d_high
 
 
-def _certify(B: Array, c: Array, alpha: Array) -> tuple[Array, float]:
+def _certify(B: Array, c: Array, ridge: Array, alpha: Array) -> tuple[Array, float]:
     """Return the coefficients of a feasible `alpha` and their duality gap over the objective."""
     w = B.T @ alpha
-    primal = 0.5 * w @ w + c @ np.maximum(1.0 - B @ w, 0.0)
+    slack = np.maximum(1.0 - B @ w, 0.0)
+    loss = 0.5 * (slack**2 / ridge).sum() if ridge.any() else c @ slack
+    primal, dual = 0.5 * w @ w + loss, alpha.sum() - 0.5 * w @ w - 0.5 * ridge @ alpha**2
     if primal <= 0:
         return w, 0.0
-    return w, max(0.0, float((primal - (alpha.sum() - 0.5 * w @ w)) / primal))
+    return w, max(0.0, float((primal - dual) / primal))
 
 
 def _polish(
-    B: Array, c: Array, alpha: Array, room: Array, low: Array, high: Array
+    B: Array, c: Array, ridge: Array, alpha: Array, room: Array, low: Array, high: Array
 ) -> tuple[Array, float]:
     """Solve for the `alpha` inside their bounds, as the iterate tells them from those at one.
 
@@ -135,17 +145,18 @@ def _polish(
     typical = alpha.mean()
     inside = (alpha / typical > low) & (room / typical > high)
     alpha = np.where(room / typical > high, 0.0, c)
-    best = _certify(B, c, alpha)
+    best = _certify(B, c, ridge, alpha)
     for _ in range(10):
         rows = np.flatnonzero(inside)
         if not len(rows):
             break
         A = B[rows]
         rest = np.where(inside, 0.0, alpha)
-        exact = np.linalg.lstsq(A @ A.T, 1.0 - A @ (B.T @ rest), rcond=1e-14)[0]
+        S = A @ A.T + np.diag(ridge[rows])
+        exact = np.linalg.lstsq(S, 1.0 - A @ (B.T @ rest), rcond=1e-14)[0]
         alpha = rest
         alpha[rows] = np.clip(exact, 0.0, c[rows])
-        w, gap = _certify(B, c, alpha)
+        w, gap = _certify(B, c, ridge, alpha)
         if gap < best[1]:
             best = w, gap
         inside[rows] = (exact > 0) & (exact < c[rows])

@@ -32,8 +32,8 @@ Array = NDArray[Any]
 ROUGH = 0.03
 """The optimality measure up to which decision values and gradients are float32."""
 
-STALLS = 3
-"""Steps in a row without halving the gradient after which a problem counts as hard."""
+STALLS = 4
+"""Steps without halving the smallest gradient so far after which a problem counts as hard."""
 
 
 @dataclass
@@ -44,8 +44,8 @@ class Solution:
     ----------
     Q : ndarray of shape (r, K)
         Coefficients on the design's columns.
-    optimality : float
-        The optimality measure of the worst problem.
+    optimality : ndarray of shape (K,) or (1,)
+        The optimality measure a problem.
     n_iter : int
         Newton steps, of the slowest problem.
     products : int
@@ -53,7 +53,7 @@ class Solution:
     """
 
     Q: Array
-    optimality: float
+    optimality: Array
     n_iter: int
     products: int
 
@@ -80,7 +80,8 @@ def minimise(
     """
     result = np.array(start, dtype=np.float64)
     problems = result.shape[1] if loss.separable else 1
-    optimality, last_size = np.zeros(problems), np.full(problems, np.inf)
+    optimality = np.zeros(problems)
+    last_size, best = np.full(problems, np.inf), np.full(problems, np.inf)
     hard = np.zeros(problems, dtype=bool)  # not for conjugate gradients in float32
     stalls = np.zeros(problems, dtype=int)
     penalty = design.penalty[:, None]
@@ -95,20 +96,16 @@ def minimise(
         G = penalty * Q + C * design.adjoint(slope)
         diagonal = penalty + C * design.diagonal(bend)
         size, norm, rounding = _sizes(design, loss, C, Q, G, Z, slope, bend, diagonal)
-        fall = np.minimum(size / last_size[which], 1.0)
-        stalls[which] = np.where(fall > 0.5, stalls[which] + 1, 0)
-        if (
-            dtype is np.float32
-            and (
-                (size <= np.maximum(ROUGH * norm, 10 * rounding))
-                | (stalls[which] > 0)
-                | hard[which]
-            ).any()
-        ):
+        halved = size < 0.5 * best[which]
+        stalls[which] = np.where(halved, 0, stalls[which] + 1)
+        best[which] = np.where(halved, size, best[which])
+        rough = (size <= np.maximum(ROUGH * norm, 10 * rounding)) | (stalls[which] > 1)
+        if dtype is np.float32 and (rough | hard[which]).any():
             dtype = np.float64  # the end game: from here on, all but the directions is float64
             Z = design.forward(Q, dtype)
             stalls[:] = 0
             continue
+        fall = np.minimum(size / last_size[which], 1.0)
         reached = np.where(size <= rounding, 0.0, size / norm)
         optimality[which], last_size[which] = reached, size
         hard |= stalls >= STALLS
@@ -117,7 +114,7 @@ def minimise(
         if not len(todo) or steps == max_iter:
             break
         # Solve the more exactly the faster the gradient falls, but no further than `tol` asks for.
-        floor = 0.1 * tol / np.maximum(reached, tol)
+        floor = np.clip(0.1 * tol / np.maximum(reached, tol), 3e-3, 0.1)
         accuracy = np.where(steps, np.clip(fall**2, floor, 0.1), 0.1)
         if loss.separable and len(todo) < len(here):
             here, which, loss, accuracy = here[todo], here[todo], loss.take(todo), accuracy[todo]
@@ -132,7 +129,7 @@ def minimise(
         Q = Q + t * P
         Z = Z + t.astype(dtype) * ZP
         steps += 1
-    return Solution(result, float(optimality.max(initial=0.0)), steps, products)
+    return Solution(result, optimality, steps, products)
 
 
 def _sizes(
