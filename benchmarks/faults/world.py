@@ -149,7 +149,8 @@ class World:
             with self.command(options, arguments) as process:
                 assert process.wait() == 0, "the reference run failed"
         else:
-            assert self.run(arguments).status == 0, "the reference run failed"
+            run = self.run(arguments)
+            assert run.status == 0, run.errors
         entry = entry_of(target)
         assert entry is not None
         self.reference = Reference.read(entry, self.shape)
