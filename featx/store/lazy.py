@@ -170,14 +170,19 @@ class LazyFeatures:
 
     def _read(self, part: int, row: int, out: np.ndarray) -> None:
         with self._stored(part) as stored:
-            stored.read(row, out)
+            if out.dtype == self._tap_shape.stored:
+                stored.read(row, out)
+            else:
+                found = np.empty(out.shape, self._tap_shape.stored)
+                stored.read(row, found)
+                out[:] = found
 
     def _range(self, start: int, stop: int) -> np.ndarray:
         places = self._places[start:stop]
         stretches = list(runs(places))
         if len(stretches) * _SHORT_RUN > len(places):
             return self._gather(places)
-        out = np.empty((stop - start, self.shape[1]), self._tap_shape.stored)
+        out = np.empty((stop - start, self.shape[1]), self.dtype)
         step = max(1, _PIECE_BYTES // out.strides[0])
         pieces = [
             (part, row + skip, out[first + skip : first + min(skip + step, count)])
@@ -191,7 +196,7 @@ class LazyFeatures:
             with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:
                 for read in [pool.submit(self._read, *piece) for piece in pieces]:
                     read.result()
-        return out.astype(self.dtype, copy=False)
+        return out
 
     def _gather(self, places: np.ndarray) -> np.ndarray:
         out = np.empty((len(places), self.shape[1]), self._tap_shape.stored)
