@@ -6,6 +6,7 @@ import importlib.metadata
 import json
 import os
 import platform
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -53,8 +54,13 @@ def row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "rows_lost": sum(o.lost for o in outcomes),
         "undetected": sum(o.undetected for o in outcomes),
         "derived": sum(o.derived for o in outcomes),
-        "notes": dict(Counter(note for o in outcomes for note in o.notes).most_common(10)),
+        "notes": dict(Counter(_placeless(n) for o in outcomes for n in o.notes).most_common(10)),
     }
+
+
+def _placeless(note: str) -> str:
+    """Return `note` without the folders of this machine."""
+    return re.sub(r"/\S*/", "", " ".join(note.split()))
 
 
 def summarise(

@@ -251,6 +251,8 @@ def play(
     if run is None:
         return None
     outcome = Outcome()
+    if not (stops or polite) and run.status != -signal.SIGKILL:
+        outcome.fail(f"it ended with {run.status} and not by the kill: {run.errors[-300:]}")
     if stops and run.status != 0 and not run.said_why():
         outcome.fail(f"it did not stop with a readable error: {run.errors[-300:]}")
     if polite and run.status not in (130, 143, -signal.SIGINT, -signal.SIGTERM):
