@@ -9,13 +9,16 @@ from typing import Any
 
 import pytest
 from fake_cache import fake_key
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.errors import CacheError
 from featx.records import ExtractionKey, ImageSpec, to_json
 from featx.store import CacheEntry
 from featx.store.folders import entry_name
+
+# A busy machine is no failure.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 text = st.text(max_size=8)
 values = st.one_of(st.integers(-3, 3), st.booleans(), text, st.tuples(st.integers(), text))
@@ -44,6 +47,7 @@ def same(one: object, two: object) -> bool:
     return json.dumps(to_json(one), sort_keys=True) == json.dumps(to_json(two), sort_keys=True)
 
 
+@calm
 @given(keys, st.data())
 def test_the_digest_changes_if_and_only_if_a_field_does(
     key: ExtractionKey, data: st.DataObject
@@ -54,6 +58,7 @@ def test_the_digest_changes_if_and_only_if_a_field_does(
     assert (changed.digest() == key.digest()) == same(getattr(key, name), value)
 
 
+@calm
 @given(keys, keys)
 def test_two_keys_share_a_digest_only_if_they_are_equal(
     one: ExtractionKey, two: ExtractionKey
@@ -61,6 +66,7 @@ def test_two_keys_share_a_digest_only_if_they_are_equal(
     assert (one.digest() == two.digest()) == same(one, two)
 
 
+@calm
 @given(keys)
 def test_a_key_survives_json(key: ExtractionKey) -> None:
     again = ExtractionKey.from_json(json.loads(json.dumps(to_json(key))))
@@ -68,6 +74,7 @@ def test_a_key_survives_json(key: ExtractionKey) -> None:
     assert again.digest() == key.digest()
 
 
+@calm
 @given(keys)
 def test_the_order_of_parameters_does_not_matter(key: ExtractionKey) -> None:
     turned = dataclasses.replace(key, params=dict(reversed(key.params.items())))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from featx.store import EntryState, TapShape, plan_rows
 from featx.store.compact import SMALL_BYTES, plan_compaction
 from featx.store.plan import flatten_of
+
+# A busy machine is no failure.
+calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 TAPS = ("avg", "max", "flatten", "b:avg", "b:flatten")
 SHAPES = {
@@ -27,6 +30,7 @@ def make_state(rows: dict[str, set[str]]) -> EntryState:
     return EntryState(shapes={t: SHAPES[t] for t in there}, rows=there)
 
 
+@calm
 @given(held, digests, taps)
 def test_a_plan_is_complete_and_frugal(
     rows: dict[str, set[str]], wanted: list[str], asked: list[str]
@@ -72,6 +76,7 @@ def state_of(parts: list[list[str]], part_bytes: int = SMALL_BYTES) -> EntryStat
 parts = st.lists(st.lists(st.sampled_from("abcdefgh"), unique=True, min_size=1), max_size=5)
 
 
+@calm
 @given(parts, st.sets(st.sampled_from("abcdefgh")), st.integers(0, 5), st.booleans())
 def test_compaction_keeps_what_is_in_demand(
     content: list[list[str]], live: set[str], known: int, small: bool
