@@ -278,9 +278,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     X, y = make_features(n, d, classes)
     shape = f"{n} x {d}, {classes} classes"
     if wanted("path"):
+        few = make_features(*((1500, 128, 20) if args.quick else (4000, 512, 10)))
         for head in (LinearSVC, LogisticRegression, Ridge):
-            name = f"25-value path, {head.__name__}, {shape}"
-            rows.append(path_rows(name, head(standardize=True), X, y))
+            name = f"25-value path, {head.__name__}, {few[0].shape}, {few[1].max() + 1} classes"
+            rows.append(path_rows(name, head(standardize=True), *few))
     if wanted("flat"):
         if args.flat:
             loaded = np.load(args.flat)

@@ -210,6 +210,8 @@ class Extraction:
         )
         if any(t.key == key for t in self.targets):
             raise SpecError(f"The backbone {spec.text} with the same weights is asked for twice.")
+        if create:  # notes whose folder it is: another data set may have the same name
+            dataset_dir(self.cache_dir, self.index.name, self.index.root, create=True)
         path = self._folder / entry_name(key)
         entry = None
         if create or path.is_dir():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -338,3 +340,22 @@ def test_the_report_is_json(run: Run) -> None:
     }
     assert set(document["seconds"]) == {"total", "decode", "forward", "write"}
     assert document["caches"][0]["taps"]["avg"] == {"shape": [24, 6], "dtype": "float32"}
+
+
+def test_data_sets_of_one_name_keep_apart(run: Run, photos: Path, tmp_path: Path) -> None:
+    other = tmp_path / "elsewhere" / photos.name
+    shutil.copytree(photos / "class0", other / "class0")
+    shutil.copytree(photos / "class1", other / "class1")
+    first, second = run(), run(data=other)
+    assert first.caches[0]["path"] != second.caches[0]["path"]
+    assert len(rows_of(first)) == 24
+    assert run().extracted == 0
+
+
+def test_reading_leaves_no_file_open(run: Run) -> None:
+    path = run().caches[0]["path"]
+    before = len(os.listdir("/proc/self/fd"))
+    for lazy in (False, True):
+        featx.load_features(path, lazy=lazy)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import hashlib
 import json
 import os
@@ -260,6 +261,7 @@ class World:
     def clean_disk(self) -> None:
         """Make the small disk writable again and take the ballast off it."""
         assert self.disk is not None
+        gc.collect()  # what this process has mapped of removed files takes space too
         remount(str(self.disk), readonly=False)
         (self.disk / "ballast").unlink(missing_ok=True)
 

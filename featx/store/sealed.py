@@ -145,6 +145,7 @@ class SealedFile:
 
     def __init__(self, path: Path, *, salvage: bool = False) -> None:
         self.path = path
+        self._descriptor = -1
         self._map: mmap.mmap | None = None
         try:
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -212,6 +213,9 @@ class SealedFile:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        self.close()  # a reader that nobody closes must not use up the process's descriptors
 
     def close(self) -> None:
         """Close the file; arrays handed out stay valid."""
