@@ -61,7 +61,7 @@ def svc_objective(head: Any, X: np.ndarray, y: np.ndarray, scaler: StandardScale
     """Sum over the classes of what LinearSVC minimises, of coefficients on raw features."""
     coef = head.coef_ * scaler.scale_
     bias = head.intercept_ + head.coef_ @ scaler.mean_
-    margins = -head.decision_function(X)
+    margins = head.decision_function(X).copy()
     rows = np.arange(len(y))
     margins[rows, y] = -margins[rows, y]
     loss = (np.maximum(0.0, 1.0 + margins) ** 2).sum()
@@ -310,7 +310,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 compare(
                     f"LogisticRegression, C={C}, {shape}",
                     LogisticRegression(C, standardize=True),
-                    linear_model.LogisticRegression(C=C, max_iter=5000, tol=1e-4),
+                    linear_model.LogisticRegression(C=C, max_iter=5000, tol=1e-6),
                     log_objective,
                     X,
                     y,

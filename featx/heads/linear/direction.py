@@ -91,15 +91,12 @@ def newton_direction(
 def _cost_ratio(design: AnyDesign, curvature: Array) -> Array:
     """Conjugate-gradient iterations that one factorisation costs, a problem.
 
-    The model is of a few cores: an iteration reads the float32 matrix twice and multiplies it by a
-    column a problem; a factorisation copies its rows and is bound by float64 arithmetic.
+    An iteration reads the float32 matrix twice and multiplies it by a column a problem.
     """
     problems = curvature.shape[1]
-    rows = np.count_nonzero(curvature, axis=0).astype(float)
-    short, long = np.minimum(rows, design.width), np.maximum(rows, design.width)
-    factorisation = (short**2 * long + short**3 / 3) / 5e10 + rows * design.width * 8 / 1e10
+    active = np.count_nonzero(curvature, axis=0).astype(float)
     iteration = design.rows * design.width * (8 / 1e10 + problems * 4 / 1e11) / problems
-    return np.maximum(10.0, factorisation / iteration)
+    return np.maximum(10.0, design.newton_step_seconds(active) / iteration)
 
 
 def conjugate_gradients(

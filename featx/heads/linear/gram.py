@@ -36,6 +36,10 @@ class GramSpace(Space):
         All rows, read again by `to_features`.
     rows, held : ndarray of int
         The training rows, and others whose inner products with them were wanted.
+    gram : ndarray of shape (n, n), float64
+        Inner products of the training rows, prepared.
+    axes : ndarray of shape (n, r), float64
+        The training rows on their axes.
     held_axes : ndarray of shape (len(held), r)
         The other rows, prepared alike, on the axes.
     """
@@ -55,6 +59,7 @@ class GramSpace(Space):
     ) -> None:
         super().__init__(mean, inverse, standardize=standardize, centred=centred)
         self.X, self.rows, self.held = X, rows, held
+        self.gram = gram
         values, vectors = eigh(gram, driver="evd")
         values, vectors = values[::-1], vectors[:, ::-1]
         kept = values > 4 * np.finfo(float).eps * np.sqrt(len(values)) * max(values[0], 0.0)
@@ -65,7 +70,7 @@ class GramSpace(Space):
 
     def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
         """Return the rows' design matrix, by default without an intercept."""
-        return Design(self.axes, intercept=intercept, free_intercept=free_intercept)
+        return Design(self.axes, intercept=intercept, free_intercept=free_intercept, gram=self.gram)
 
     def project(self, X: Any, rows: Rows) -> Array:
         """Return the rows that were held out when the space was built, on the axes."""

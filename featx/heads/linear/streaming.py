@@ -98,6 +98,11 @@ class StreamedDesign:
         """Return the Hessian as a product of one pass, in the precision of `curvature`."""
         return _StreamedProduct(self, loss, curvature, C)
 
+    def newton_step_seconds(self, active: Array) -> Array:
+        """Return about what `newton_step` takes with so many active rows, on a few cores."""
+        passes = self.rows * self.width * 8 / 1e9
+        return passes + (active * self.width**2 + self.width**3 / 3) / 5e10
+
     def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
         """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient`` by Cholesky."""
         H = np.zeros((self.width, self.width))
