@@ -66,9 +66,12 @@ def damage_at_random(cache: Path, kind: str, rng: Rng) -> Damage:
         what = f"{file} with {len(new)} bytes changed at {start}"
         if file == PART:
             harmed = _hit(path, start, start + len(new))
+            if len(harmed) == len(_digests(path)):
+                what += " (both copies of its trailer)"
         _overwrite(path, start, new)
     reported = bool(verify(cache)["bad"])
-    silent = unreported(before, read_all(entry, seed), reported)
+    after = read_all(entry, seed, plain=not reported)
+    silent = unreported(before, after, reported)
     return Damage(what, file, frozenset(harmed), reported, silent)
 
 
@@ -145,10 +148,15 @@ def _digests(path: Path) -> set[str]:
 
 
 def _hit(path: Path, start: int, stop: int) -> set[str]:
-    """Return the digests of the rows that have bytes from `start` to `stop`."""
+    """Return the digests of the rows that have bytes from `start` to `stop`.
+
+    All rows, where both copies of the trailer have some: it says where the rows lie.
+    """
     found: set[str] = set()
     with Part(path) as part:
         digests = part.digests()
+        if start < (part.body + part.size) // 2 < stop:
+            return set(digests)
         for name in part.header["datasets"]:
             low, high = part.span(name)
             width = (high - low) // part.n

@@ -215,6 +215,11 @@ def damage(kind: str) -> Callable[[World, Rng], Outcome | None]:
         if done.unreported:
             outcome.undetected += 1
             outcome.fail(f"{done.what}: nobody reports {', '.join(done.unreported)[:200]}")
+        if "trailer" in done.what:
+            outcome.notes.append(
+                f"one sector hit both copies of a part's trailer, which says where its rows lie: "
+                f"its {len(done.harmed)} rows were computed again"
+            )
         repaired = world.run(["cache", "repair", "--cache-dir", str(cache), "--json"])
         if repaired.status:
             outcome.fail(f"{done.what}: repair failed: {repaired.errors[-300:]}")
