@@ -81,7 +81,7 @@ def classify(
         cache_dir=cache_dir,
     )
     records = []
-    with Bars(progress) as bars:
+    with Bars(progress, unit="fit") as bars:
         for view in views:
             for tap in taps or view.taps:
                 features = load_features(view.path, tap, target=target)

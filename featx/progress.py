@@ -13,10 +13,12 @@ class Bars:
     ----------
     shown : bool
         False shows nothing.
+    unit : str
+        What is counted.
     """
 
-    def __init__(self, shown: bool) -> None:
-        self._shown = shown
+    def __init__(self, shown: bool, unit: str = "img") -> None:
+        self._shown, self._unit = shown, unit
         self._bar: Any = None
         self._stage = ""
         self._lock = threading.Lock()
@@ -54,7 +56,7 @@ class Bars:
         self._bar = tqdm(
             desc=stage,
             total=total or None,
-            unit="img",
+            unit=self._unit,
             disable=not self._shown,
             delay=0.5,
             smoothing=0.1,

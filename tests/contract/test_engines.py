@@ -20,18 +20,13 @@ from featx.records import BackboneSpec, TapSpec
 INSTALLED = [name for name in ENGINES if ENGINES.get(name).missing() is None]
 TOLERANCES = {"float32": 1e-5, "bfloat16": 2e-2}
 
-# Rounding grows from layer to layer in these with random weights, in TensorFlow and OpenVINO alike
-# (TensorFlow's own compiled and eager graphs differ as much): linear bottlenecks, swish and
-# squeeze-and-excite gates.
-SENSITIVE = {
-    "float32": {"efficientnet_v2_b0": 1e-4},
-    "bfloat16": {
-        "mobilenet_v2": 0.25,
-        "mobilenet_v3_small": 0.1,
-        "efficientnet_b0": 0.03,
-        "efficientnet_v2_b0": 0.4,
-    },
-}
+# Rounding grows from layer to layer in linear bottlenecks with random weights; TensorFlow's own
+# compiled and eager graphs differ as much.
+SENSITIVE = {"mobilenet_v2": 2e-5}
+
+# Plain and residual convolutions. With random weights, linear bottlenecks and swish gates amplify
+# rounding without bound, so that their bfloat16 says nothing of the engine.
+BFLOAT16 = ("mobilenet", "resnet50")
 
 # Input sizes small enough to be quick and large enough for more than one row at the last layer.
 FAMILIES = {
@@ -41,14 +36,7 @@ FAMILIES = {
     "inception_v3": 112,
     "mobilenet_v2": 96,
     "mobilenet_v3_small": 96,
-    "resnet50_v2": 96,
-    "densenet121": 64,
     "efficientnet_b0": 96,
-    "xception": 96,
-    "nasnet_mobile": 96,
-    "inception_resnet_v2": 112,
-    "convnext_tiny": 64,
-    "efficientnet_v2_b0": 96,
 }
 QUICK = ("mobilenet", "mobilenet_v3_small")
 NAMED = {"mobilenet": "conv_pw_5_relu", "vgg16": "block4_pool", "inception_v3": "mixed5"}
@@ -104,11 +92,19 @@ def test_some_engine_is_installed() -> None:
     assert {"openvino", "tensorflow"} & set(INSTALLED)
 
 
+def cases() -> list[object]:
+    """Families × precisions; those that take seconds are slow."""
+    found = []
+    for name in FAMILIES:
+        for precision in TOLERANCES:
+            if precision == "float32" or name in BFLOAT16:
+                marks = [] if name in QUICK else [pytest.mark.slow]
+                found.append(pytest.param(name, precision, marks=marks))
+    return found
+
+
 @pytest.mark.parametrize("engine", INSTALLED)
-@pytest.mark.parametrize("precision", list(TOLERANCES))
-@pytest.mark.parametrize(
-    "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in FAMILIES]
-)
+@pytest.mark.parametrize(("name", "precision"), cases())
 def test_features_equal_keras(name: str, precision: str, engine: str) -> None:
     runner = load(engine, name, precision)
     spec = spec_of(name)
@@ -117,7 +113,9 @@ def test_features_equal_keras(name: str, precision: str, engine: str) -> None:
     found = runner.run(batch)
     np.testing.assert_array_equal(batch, before)
     wanted = keras_features(name)
-    tolerance = SENSITIVE[precision].get(name, TOLERANCES[precision])
+    tolerance = TOLERANCES[precision]
+    if precision == "float32":
+        tolerance = SENSITIVE.get(name, tolerance)
     assert list(found) == [tap.name for tap in taps_of(name)] == list(runner.taps)
     for tap, values in found.items():
         assert values.shape == (5, np.prod(runner.taps[tap]))
