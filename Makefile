@@ -28,7 +28,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  { echo "featx needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[openvino,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[openvino,compression,dev]'
 	@touch $@
 
 install: $(STAMP)  ## Create .venv and install featx into it
@@ -52,7 +52,7 @@ check: $(STAMP)  ## Lint, type-check, and check the installed packages
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
 
-bench: $(STAMP)  ## Measure what docs/performance.md says
+bench: $(STAMP)  ## Run the benchmarks; tables go to benchmarks/results
 	for script in $(filter-out %/bench_faults.py,$(wildcard benchmarks/bench_*.py)); do \
 	  $(BIN)/python $$script || exit 1; done
 
