@@ -8,8 +8,8 @@ import inspect
 import pytest
 
 from featx.backbones import BACKBONES, list_backbones, parse_backbone
-from featx.quiet import import_keras
 from featx.backbones.weights import imagenet_file
+from featx.quiet import import_keras
 
 SIZES = {"mobilenet": (128, 160, 192, 224), "mobilenet_v2": (96, 160, 224)}
 TEXTS = {

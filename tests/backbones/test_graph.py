@@ -11,8 +11,8 @@ from featx.backbones import (
     resolve_weights,
     tap_shapes,
 )
-from featx.quiet import import_keras
 from featx.errors import BackboneError, SpecError, UnknownNameError
+from featx.quiet import import_keras
 from featx.records import TapSpec
 
 SPEC = parse_backbone("mobilenet(alpha=0.25)", weights="random", image_size=(64, 96))

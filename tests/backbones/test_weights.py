@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from featx.backbones import build_backbone, parse_backbone, resolve_weights
-from featx.quiet import import_keras
 from featx.errors import WeightsError
+from featx.quiet import import_keras
 from featx.records import BackboneSpec, WeightsRecord
 
 
