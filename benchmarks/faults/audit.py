@@ -82,8 +82,10 @@ class Outcome:
         Values that were read wrong, or damage that changes a value and that nothing reports.
     derived : int
         Rows lost to damage that were pooled from a sound flatten row, without a forward pass.
+    forwarded : int
+        Images that the next run made a forward pass for.
     notes : list of str
-        What was wrong, in words.
+        What was wrong or worth saying, in words.
     """
 
     struck: bool = True
@@ -92,6 +94,7 @@ class Outcome:
     missing: int = 0
     undetected: int = 0
     derived: int = 0
+    forwarded: int = 0
     notes: list[str] = field(default_factory=list)
 
     @property

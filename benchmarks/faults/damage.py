@@ -27,7 +27,10 @@ class Damage:
     file : str
         "part", "view", "entry.json", "dataset.json" or "stat cache".
     harmed : frozenset of str
-        Image digests of the rows whose bytes (features, digest or checksums) were hit.
+        Image digests of the rows whose bytes (features, digest or checksums) were hit; all rows of
+        the part where it was cut or removed, or both trailers hit.
+    trailers : bool
+        Both copies of a part's trailer were hit at once: they say where its rows lie.
     reported : bool
         `verify` said so.
     unreported : list of str
@@ -37,6 +40,7 @@ class Damage:
     what: str
     file: str
     harmed: frozenset[str]
+    trailers: bool
     reported: bool
     unreported: list[str]
 
@@ -49,6 +53,7 @@ def damage_at_random(cache: Path, kind: str, rng: Rng) -> Damage:
     seed = int(rng.integers(1 << 31))
     before = read_all(entry, seed)
     harmed: set[str] = set()
+    trailers = False
     if kind == "remove":
         what = f"{file} removed"
         if file == PART:
@@ -65,14 +70,13 @@ def damage_at_random(cache: Path, kind: str, rng: Rng) -> Damage:
         start, new = _flip(path, file, rng)
         what = f"{file} with {len(new)} bytes changed at {start}"
         if file == PART:
-            harmed = _hit(path, start, start + len(new))
-            if len(harmed) == len(_digests(path)):
-                what += " (both copies of its trailer)"
+            trailers = _hits_both_trailers(path, start, start + len(new))
+            harmed = _digests(path) if trailers else _hit(path, start, start + len(new))
         _overwrite(path, start, new)
     reported = bool(verify(cache)["bad"])
     after = read_all(entry, seed, plain=not reported)
     silent = unreported(before, after, reported)
-    return Damage(what, file, frozenset(harmed), reported, silent)
+    return Damage(what, file, frozenset(harmed), trailers, reported, silent)
 
 
 def flip_a_row(cache: Path, rng: Rng) -> str:
@@ -147,16 +151,16 @@ def _digests(path: Path) -> set[str]:
         return set(part.digests())
 
 
-def _hit(path: Path, start: int, stop: int) -> set[str]:
-    """Return the digests of the rows that have bytes from `start` to `stop`.
+def _hits_both_trailers(path: Path, start: int, stop: int) -> bool:
+    with Part(path) as part:
+        return start < (part.body + part.size) // 2 < stop
 
-    All rows, where both copies of the trailer have some: it says where the rows lie.
-    """
+
+def _hit(path: Path, start: int, stop: int) -> set[str]:
+    """Return the digests of the rows that have bytes from `start` to `stop`."""
     found: set[str] = set()
     with Part(path) as part:
         digests = part.digests()
-        if start < (part.body + part.size) // 2 < stop:
-            return set(digests)
         for name in part.header["datasets"]:
             low, high = part.span(name)
             width = (high - low) // part.n

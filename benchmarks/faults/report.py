@@ -123,7 +123,8 @@ MEANING = (
     "uninterrupted run bit for bit; `verify` finds nothing; nothing is left behind.",
     "Rows lost: rows that lay sound in a complete part and were computed again, rows missing or "
     "different at the end, and rows computed but in no part beyond what may be at stake: the part "
-    "being written, the one being gathered and one batch.",
+    "being written, the one being gathered and one batch. Damage may cost the rows whose bytes it "
+    "hit, or all rows of a part that was cut, removed, or hit in both copies of its trailer.",
     "Damage undetected: values read wrong by featx without an error, at any time, and damage that "
     "changes a value read by plain h5py while neither `verify` nor reading says so.",
 )

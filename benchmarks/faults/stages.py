@@ -215,16 +215,17 @@ def damage(kind: str) -> Callable[[World, Rng], Outcome | None]:
         if done.unreported:
             outcome.undetected += 1
             outcome.fail(f"{done.what}: nobody reports {', '.join(done.unreported)[:200]}")
-        if "trailer" in done.what:
-            outcome.notes.append(
-                f"one sector hit both copies of a part's trailer, which says where its rows lie: "
-                f"its {len(done.harmed)} rows were computed again"
-            )
         repaired = world.run(["cache", "repair", "--cache-dir", str(cache), "--json"])
         if repaired.status:
             outcome.fail(f"{done.what}: repair failed: {repaired.errors[-300:]}")
         had = {tap: set(wanted.values()) - done.harmed for tap in TAPS}
-        return finish(world, cache, wanted, outcome, had, what=done.what)
+        finish(world, cache, wanted, outcome, had, what=done.what)
+        if done.trailers:
+            outcome.notes.append(
+                "one sector hit both copies of a part's trailer, which says where its rows lie: "
+                f"{outcome.forwarded} rows were computed again"
+            )
+        return outcome
 
     return stage
 
@@ -301,6 +302,7 @@ def finish(
     run = world.run(world.extract_arguments(cache), many_small=many_small)
     if run.status:
         outcome.fail(f"{what} the next run failed ({run.status}): {run.errors[-400:]}")
+    outcome.forwarded = len(run.log.forward)
     again = count_again(run.log.forward, run.log.derive, had, TAPS)
     if again:
         outcome.recomputed += again

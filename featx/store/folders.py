@@ -32,6 +32,7 @@ def prepare_cache_dir(cache_dir: str | os.PathLike[str]) -> None:
     CacheWriteError
     """
     make_folder(Path(cache_dir))
+    sweep(Path(cache_dir))
     require_writable(Path(cache_dir))
 
 
