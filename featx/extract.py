@@ -29,6 +29,7 @@ def extract(
     engine: str = "auto",
     precision: str = "float32",
     stored: str = "float32",
+    compression: str | None = None,
     strict: bool = False,
     dry_run: bool = False,
     cache_dir: str | os.PathLike[str] = "features",
@@ -55,10 +56,13 @@ def extract(
         "auto", "openvino", "tensorflow" or "jax".
     precision, stored : str
         Numeric precision of the forward pass and of the rows on disk.
+    compression : str, optional
+        "none" or "blosc2", of the rows written now; default: as the entry has it, a new one "none".
+        Changes no value, so it is not in the key.
     strict : bool
         Stop at the first image that cannot be decoded, instead of setting it aside.
     dry_run : bool
-        Only plan.
+        Only plan; a few images are run to estimate the time, and nothing is written.
     cache_dir : path
         Where the cache is.
     name : str, optional
@@ -106,6 +110,7 @@ def extract(
             engine=engine,
             precision=precision,
             stored=stored,
+            compression=compression,
             bars=bars,
         )
         for spec in specs:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import fakes
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -169,7 +170,7 @@ def test_another_weights_file_makes_another_entry(run: Run, tmp_path: Path) -> N
 
 
 def test_two_backbones_share_one_decode(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    import featx.pipeline
+    import featx.extraction.pipeline
 
     decoded = []
 
@@ -177,8 +178,8 @@ def test_two_backbones_share_one_decode(run: Run, monkeypatch: pytest.MonkeyPatc
         decoded.append(spec)
         return real(data, spec)
 
-    real = featx.pipeline.decode_image
-    monkeypatch.setattr(featx.pipeline, "decode_image", decode)
+    real = featx.extraction.pipeline.decode_image
+    monkeypatch.setattr(featx.extraction.pipeline, "decode_image", decode)
     report = run(backbone=["mobilenet", "mobilenet(alpha=0.25)"])
     assert len(decoded) == 24
     assert report.extracted == 24
@@ -229,7 +230,7 @@ def test_nothing_but_bad_images_is_an_error(run: Run, photos: Path) -> None:
 def test_a_file_that_changes_after_it_was_indexed_is_never_filed_under_the_old_digest(
     run: Run, photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import featx.pipeline
+    import featx.extraction.pipeline
 
     changed = photos / "class0" / "001.png"
 
@@ -240,9 +241,9 @@ def test_a_file_that_changes_after_it_was_indexed_is_never_filed_under_the_old_d
         return real(data, spec)
 
     done: list[bool] = []
-    real = featx.pipeline.decode_image
-    monkeypatch.setattr(featx.pipeline, "decode_image", decode)
-    monkeypatch.setattr(featx.pipeline, "decode_threads", lambda: 1)
+    real = featx.extraction.pipeline.decode_image
+    monkeypatch.setattr(featx.extraction.pipeline, "decode_image", decode)
+    monkeypatch.setattr(featx.extraction.pipeline, "decode_threads", lambda: 1)
     report = run()
     assert [(p, "changed" in r) for p, r in report.quarantined] == [("class0/001.png", True)]
     monkeypatch.undo()
@@ -253,15 +254,43 @@ def test_a_file_that_changes_after_it_was_indexed_is_never_filed_under_the_old_d
     )
 
 
-def test_a_dry_run_writes_nothing(run: Run, tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_dry_run_says_what_is_needed_and_writes_nothing(run: Run, tmp_path: Path) -> None:
+    report = run(dry_run=True)
+    assert (report.needs["rows"], report.needs["bytes"]) == (24, 24 * 6 * 4)
+    assert report.needs["seconds"] > 0
+    assert report.needs["memory_bytes"] > 1e6
+    assert report.extracted == 24
+    assert not (tmp_path / "cache").exists()
+    assert "24 to extract" in report.summary()
+    assert "24 rows to compute in about" in report.summary()
+
+    run()
+    again = run(dry_run=True)
+    assert (again.needs["rows"], again.needs["seconds"], again.reused) == (0, 0, 24)
+    assert "plan: nothing to compute" in again.summary()
+
+
+def test_a_dry_run_says_where_the_plan_does_not_fit(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import featx.extraction
 
-    monkeypatch.setattr(featx.extraction, "tap_shapes", lambda spec, taps: {"avg": (6,)})
-    report = run(dry_run=True)
-    assert report.needs == {"rows": 24, "bytes": 24 * 6 * 4}
-    assert report.extracted == 24
-    assert not list((tmp_path / "cache").glob("photos/*"))
-    assert "24 to extract" in report.summary()
+    monkeypatch.setattr(featx.extraction, "disk_free", lambda folder: 24 * 6 * 4 - 1)
+    assert "does not fit on the disk" in run(dry_run=True).summary()
+
+
+def test_compressed_rows_are_the_same_rows_and_stay_compressed(run: Run, photos: Path) -> None:
+    report = run(pooling=["flatten", "avg"], compression="blosc2")
+    plain = run(pooling=["flatten", "avg"], cache_dir=photos.parent / "plain")
+    for tap in ("flatten", "avg"):
+        both = [featx.load_features(r.caches[0]["path"], tap) for r in (report, plain)]
+        np.testing.assert_array_equal(both[0].X, both[1].X)
+
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(photos / "class0" / "new.png")
+    assert run(pooling=["flatten", "avg"]).extracted == 1
+    for part in Path(report.caches[0]["path"], "parts").glob("*.h5"):
+        with h5py.File(part) as file:
+            assert file["features/avg"].chunks, "written uncompressed"
 
 
 def test_a_plan_that_does_not_fit_on_the_disk_stops_before_it_starts(

@@ -17,7 +17,7 @@ import fakes
 import numpy as np
 import pytest
 
-from featx.pipeline import Job, run_jobs
+from featx.extraction.pipeline import Job, run_jobs
 from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord
 
 REPO = Path(__file__).resolve().parent.parent

@@ -13,11 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent / "featx"
 LAYERS = [
     {"errors"},
     {"specstring", "registry"},
-    {"records", "quiet"},
+    {"records", "backend", "quiet"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",
-        "pipeline",
         "extract",
         "extraction",
         "selection",
@@ -35,8 +34,8 @@ LAYERS = [
 SAME_LAYER = {
     "registry": {"errors"},
     "specstring": {"registry"},
+    "quiet": {"backend"},
     "engines": {"backbones"},
-    "extraction": {"pipeline", "progress"},
     "extract": {"extraction", "progress"},
     "classify": {"compare"},
     "evaluate": {"selection"},

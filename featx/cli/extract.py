@@ -40,8 +40,16 @@ from featx.cli import options
     show_default=True,
     help="Precision of the rows on disk; part of the cache key.",
 )
+@click.option(
+    "--compression",
+    type=click.Choice(["none", "blosc2"]),
+    help="Of the rows on disk; flattened taps take about 0.4 of the space and are slower to read. "
+    "[default: as the cache has them already, else none]",
+)
 @click.option("--strict", is_flag=True, help="Stop at the first image that cannot be decoded.")
-@click.option("--dry-run", is_flag=True, help="Print what would be done, and do nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="Print what would be done, the space and the time it needs."
+)
 @options.cache_dir
 @options.output
 def extract(
@@ -53,6 +61,7 @@ def extract(
     engine: str,
     precision: str,
     stored: str,
+    compression: str | None,
     strict: bool,
     dry_run: bool,
     cache_dir: Path,
@@ -76,6 +85,7 @@ def extract(
         engine=engine,
         precision=precision,
         stored=stored,
+        compression=compression,
         strict=strict,
         dry_run=dry_run,
         cache_dir=cache_dir,

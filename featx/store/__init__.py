@@ -20,9 +20,10 @@ from featx.store.listing import EntryInfo, list_entries
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair
 from featx.store.tap import TapShape
-from featx.store.writer import PartWriter
+from featx.store.writer import PART_BYTES, PartWriter
 
 __all__ = [
+    "PART_BYTES",
     "CacheEntry",
     "Claim",
     "EntryInfo",

@@ -10,7 +10,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,14 +19,17 @@ from typing import Any
 import numpy as np
 
 from featx import __version__
-from featx.backbones import parse_backbone, resolve_weights, tap_shapes
+from featx.backbones import parse_backbone, resolve_weights
 from featx.datasets.decode import read_image
 from featx.engines import ENGINES, Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, ImageError, SpecError
-from featx.pipeline import Job, run_jobs
+from featx.extraction.estimate import measure, peak_memory
+from featx.extraction.pipeline import Job, Sink, run_jobs
+from featx.extraction.report import ExtractReport
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec, WeightsRecord, to_json
+from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec, WeightsRecord
 from featx.store import (
+    PART_BYTES,
     CacheEntry,
     EntryState,
     RowPlan,
@@ -42,80 +45,8 @@ log = logging.getLogger("featx")
 
 SPARE_BYTES = 64 << 20
 """What an extraction leaves free on the disk."""
-
-
-@dataclass(frozen=True)
-class ExtractReport:
-    """What an extraction did, or with `dry_run` would do.
-
-    Attributes
-    ----------
-    dataset : str
-        Name of the data set.
-    images : int
-        Images found: extracted + reused + duplicates + set aside.
-    extracted, reused, duplicates : int
-        Images that a forward pass was made for, that were in the cache already, and whose bytes
-        equal those of an image before them.
-    quarantined : tuple of (path, reason)
-        Images set aside.
-    caches : tuple of mapping
-        "backbone", "digest", "path" and "taps" an entry.
-    seconds : mapping
-        "total" on the clock; "decode" summed over threads, "forward" and "write" over backbones.
-    engine, precision : str
-        What ran the graphs; "" where nothing had to run.
-    needs : mapping
-        For a plan: "rows" to compute and "bytes" on disk.
-    """
-
-    dataset: str
-    images: int
-    extracted: int
-    reused: int
-    duplicates: int
-    quarantined: tuple[tuple[str, str], ...]
-    caches: tuple[Mapping[str, Any], ...]
-    seconds: Mapping[str, float]
-    engine: str
-    precision: str
-    needs: Mapping[str, int] = field(default_factory=dict)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the document of `featx extract --json`."""
-        document: dict[str, Any] = to_json(self)
-        document["quarantined"] = [{"path": p, "reason": r} for p, r in self.quarantined]
-        total = self.seconds["total"]
-        document["images_per_second"] = self.extracted / total if total else 0.0
-        if not self.needs:
-            del document["needs"]
-        return document
-
-    def summary(self) -> str:
-        """Return a few readable lines."""
-        counts = [f"{self.images} images"]
-        verb = "to extract" if self.needs else "extracted"
-        counts += [f"{self.extracted} {verb}", f"{self.reused} reused"]
-        if self.duplicates:
-            counts.append(f"{self.duplicates} duplicates")
-        if self.quarantined:
-            counts.append(f"{len(self.quarantined)} set aside")
-        lines = [f"{self.dataset}: {', '.join(counts)}"]
-        if self.needs:
-            size = self.needs["bytes"] / 1e6
-            lines.append(f"plan: {self.needs['rows']} rows to compute, {size:.1f} MB to write")
-        elif self.extracted:
-            total = self.seconds["total"]
-            lines.append(
-                f"{total:.1f} s, {self.extracted / total:.0f} images/s "
-                f"({self.engine}, {self.precision})"
-            )
-        else:
-            lines.append(f"nothing to compute ({self.seconds['total']:.1f} s)")
-        for cache in self.caches:
-            taps = ", ".join(f"{t} {v['shape'][1]}" for t, v in cache["taps"].items())
-            lines.append(f"  {cache['backbone']}: {taps or 'new'} -> {cache['path']}")
-        return "\n".join(lines)
+MOST_SAVED = 4
+"""Compressed rows may take this many times less: a plan stops only where even that is too much."""
 
 
 @dataclass
@@ -171,6 +102,8 @@ class Extraction:
     cache_dir : Path
     engine, precision, stored : str
         As asked for.
+    compression : str or None
+        "none" or "blosc2"; None goes on as the entry's parts are.
     bars : Bars
     """
 
@@ -181,6 +114,7 @@ class Extraction:
     engine: str
     precision: str
     stored: str
+    compression: str | None
     bars: Bars
     targets: list[Target] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
@@ -241,7 +175,7 @@ class Extraction:
                     continue
                 stack.enter_context(target.cache.claim(wait=True, notify=log.warning))
                 target.plan = self._plan(target.entry)  # others may have done some of it meanwhile
-                derive_rows(target.cache, target.plan.derive)
+                derive_rows(target.cache, target.plan.derive, compression=self._compression(target))
             self._set_bad_aside(strict)
             todo = [t for t in self.targets if t.plan.extract]
             if todo:
@@ -266,31 +200,14 @@ class Extraction:
             target.plan = dataclasses.replace(target.plan, extract=good)
 
     def _forward(self, todo: Sequence[Target], strict: bool) -> None:
-        name, reason = choose_engine(self.engine)
-        log.info("engine %s: %s", name, reason)
-        self._engine_used = name
-        runners: dict[Path, Runner] = {}
-        for target in todo:
-            taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
-            self.bars(f"load {target.spec.text}", 0, 0)
-            runners[target.path] = ENGINES.get(name).load(
-                target.spec, target.weights, taps, self.precision
-            )
+        runners = self._load(todo)
         self._require_space({t.path: runners[t.path].taps for t in todo})
 
-        paths = {d: p for d, p in self._paths.items() if any(d in t.plan.extract for t in todo)}
+        paths = self._paths_of(todo)
         total = sum(len(t.plan.extract) for t in todo)
         started = time.perf_counter()
         with ExitStack() as stack:
-            jobs = [
-                Job(
-                    t.spec.image,
-                    runners[t.path],
-                    set(t.plan.extract),
-                    self._sink(t, runners[t.path], stack),
-                )
-                for t in todo
-            ]
+            jobs = [_job(t, runners, self._sink(t, runners[t.path], stack)) for t in todo]
             outcome = run_jobs(
                 jobs, paths, strict=strict, on_rows=lambda n: self.bars.add("extract", n, total)
             )
@@ -305,15 +222,36 @@ class Extraction:
         for target, part in zip(todo, busy, strict=True):
             target.seconds = elapsed * part / (sum(busy) or 1.0)
 
-    def _sink(
-        self, target: Target, runner: Runner, stack: ExitStack
-    ) -> Callable[[Sequence[str], Mapping[str, np.ndarray]], None]:
+    def _load(self, todo: Sequence[Target]) -> dict[Path, Runner]:
+        """Choose the engine and compile the graphs; by the path of the target."""
+        name, reason = choose_engine(self.engine)
+        log.info("engine %s: %s", name, reason)
+        self._engine_used = name
+        runners: dict[Path, Runner] = {}
+        for target in todo:
+            taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
+            self.bars(f"load {target.spec.text}", 0, 0)
+            runners[target.path] = ENGINES.get(name).load(
+                target.spec, target.weights, taps, self.precision
+            )
+        return runners
+
+    def _paths_of(self, todo: Sequence[Target]) -> dict[str, str]:
+        """Return the files to read, by digest, in the order of the index."""
+        return {d: p for d, p in self._paths.items() if any(d in t.plan.extract for t in todo)}
+
+    def _compression(self, target: Target) -> str:
+        return self.compression or target.cache.state().compression
+
+    def _sink(self, target: Target, runner: Runner, stack: ExitStack) -> Sink:
         """Return what writes a batch: each row with the taps that it lacks."""
         wanted = target.plan.extract
         writers = {
             taps: stack.enter_context(
                 target.cache.writer(
-                    {tap: runner.taps[tap] for tap in taps}, provenance=self._provenance(target)
+                    {tap: runner.taps[tap] for tap in taps},
+                    provenance=self._provenance(target),
+                    compression=self._compression(target),
                 )
             )
             for taps in dict.fromkeys(wanted.values())
@@ -368,15 +306,22 @@ class Extraction:
         )
 
     def plan_report(self, total_seconds: float) -> ExtractReport:
-        """Return what `compute` would do; nothing is loaded but the shapes of the taps."""
-        wanted = {digest for t in self.targets for digest in t.plan.extract}
-        needs = {"rows": 0, "bytes": 0}
-        for target in self.targets:
-            taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
-            shapes = tap_shapes(target.spec, taps) if taps else {}
-            needs["rows"] += len(target.plan.extract)
-            needs["bytes"] += self._bytes(target, shapes)
-        self._forwarded = wanted
+        """Return what `compute` would do; a few images are run to tell how long that takes."""
+        todo = [t for t in self.targets if t.plan.extract]
+        runners = self._load(todo) if todo else {}
+        paths = self._paths_of(todo)
+        jobs = [_job(t, runners, lambda names, rows: None) for t in todo]
+        self.bars("try a few images", 0, 0)
+        seconds = measure(jobs, paths) * len(paths)
+        sizes = [self._bytes(t, runners[t.path].taps) for t in todo]
+        self._forwarded = set(paths)
+        needs = {
+            "rows": sum(len(t.plan.extract) for t in todo),
+            "bytes": sum(sizes),
+            "free_bytes": disk_free(self._folder),
+            "memory_bytes": peak_memory() + sum(min(2 * PART_BYTES, size) for size in sizes),
+            "seconds": seconds,
+        }
         report = self.report(total_seconds)
         return dataclasses.replace(report, needs=needs)
 
@@ -386,8 +331,9 @@ class Extraction:
 
     def _require_space(self, shapes: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
         need = sum(self._bytes(t, shapes[t.path]) for t in self.targets if t.path in shapes)
-        free = shutil.disk_usage(self._folder).free
-        if need + SPARE_BYTES > free:
+        least = need // MOST_SAVED if self.compression == "blosc2" else need
+        free = disk_free(self._folder)
+        if least + SPARE_BYTES > free:
             raise CacheWriteError(
                 f"The features need {need / 1e9:.2f} GB and {self._folder} has {free / 1e9:.2f} GB "
                 "free. Free some space, choose another --cache-dir, or take fewer taps "
@@ -406,6 +352,18 @@ class Extraction:
             "python": platform.python_version(),
             "extract_seconds": before.get("extract_seconds", 0.0) + target.seconds,
         }
+
+
+def _job(target: Target, runners: Mapping[Path, Runner], sink: Sink) -> Job:
+    return Job(target.spec.image, runners[target.path], set(target.plan.extract), sink)
+
+
+def disk_free(folder: Path) -> int:
+    """Return the bytes free where `folder` is or will be."""
+    there = folder.absolute()
+    while not there.exists():
+        there = there.parent
+    return shutil.disk_usage(there).free
 
 
 def source_text(data: str | os.PathLike[str]) -> str:
