@@ -2,21 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
+from featx.backbones import parse_backbone
 from featx.errors import SpecError
-from featx.records import FeatureSet
+from featx.records import FeatureSet, TapSpec, to_json
+from featx.specstring import split_outside
+
+
+def parse_fusion(text: str, taps: Sequence[str] = ("avg",)) -> list[tuple[tuple[str, str], ...]]:
+    """Read what is to be put side by side: backbones joined by "+", each with its tap or without.
+
+    Parameters
+    ----------
+    text : str
+        "vgg16+resnet50", "vgg16:flatten+mobilenet(alpha=0.25):conv_pw_13_relu:avg".
+    taps : sequence of str
+        For the parts that name none: one fusion a tap.
+
+    Returns
+    -------
+    list of tuple of (backbone, tap)
+        A tuple a fusion; once where every part names its tap.
+
+    Raises
+    ------
+    SpecError
+        Fewer than two parts, the same part twice, or a part that cannot be read.
+
+    Examples
+    --------
+    >>> parse_fusion("vgg16:flatten+resnet50", ["avg", "max"])
+    [(('vgg16', 'flatten'), ('resnet50', 'avg')), (('vgg16', 'flatten'), ('resnet50', 'max'))]
+    """
+    written = split_outside(text, "+")
+    if len(written) < 2 or not all(written):
+        raise SpecError(
+            f"Cannot fuse {text!r}: join two or more backbones by '+', with their taps or "
+            "without: vgg16+resnet50, vgg16:flatten+resnet50:avg."
+        )
+    parts = []
+    for word in written:
+        backbone, *words = split_outside(word, ":")
+        tap = TapSpec.parse(":".join(words)).name if words else ""
+        parts.append((parse_backbone(backbone).text, tap))
+    fusions = [tuple((name, own or TapSpec.parse(tap).name) for name, own in parts) for tap in taps]
+    for fusion in fusions:
+        for name, tap in fusion:
+            if fusion.count((name, tap)) > 1:
+                raise SpecError(f"Cannot fuse {text!r}: it has {name} {tap} twice; name it once.")
+    return list(dict.fromkeys(fusions))
 
 
 def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
     """Concatenate the columns of feature sets, row by row of the same image.
 
-    Rows are matched by path, in the order of the first set. Nothing is copied where the sets are
-    lazy: their columns are read when asked for. Scaling is the heads' own: they standardise every
-    column, so that no tap counts more for its units.
+    Rows are matched by path, in the order of the first set. Nothing is copied where a set is lazy:
+    rows and columns are read when asked for, so that a Gram matrix is summed block by block over
+    all parts. Scaling is the heads' own: they standardise every column, so that no tap counts more
+    for its units.
 
     Parameters
     ----------
@@ -26,7 +73,9 @@ def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
     Returns
     -------
     FeatureSet
-        Without a key; backbone and tap name all parts, joined by "+"; extract seconds are summed.
+        Without a key. Backbone and tap name all parts in their order, joined by "+" (once where
+        all are the same); extract seconds are summed over cache entries; "parts" of the provenance
+        says of each part "backbone", "tap", "key" (JSON), "feature_dim" and "extract_seconds".
 
     Raises
     ------
@@ -36,14 +85,17 @@ def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
     if len(features) < 2:
         raise SpecError(f"{len(features)} feature set(s) to fuse: name two or more taps.")
     first = features[0]
-    parts = [(first.X, np.arange(len(first.y)))]
-    for other in features[1:]:
-        parts.append((other.X, _matched_rows(first, other)))
+    matrix = FusedColumns(
+        [
+            (f.X, _matched_rows(first, f) if f is not first else np.arange(len(f.y)))
+            for f in features
+        ]
+    )
     lazy = any(hasattr(part.X, "columns") for part in features)
-    backbones = [str(part.provenance.get("backbone", "")) for part in features]
-    seconds = sum(float(part.provenance.get("extract_seconds") or 0.0) for part in features)
+    parts = [_about(part) for part in features]
+    entries = {str(p["key"] or number): p["extract_seconds"] for number, p in enumerate(parts)}
     return FeatureSet(
-        X=FusedColumns(parts) if lazy else np.hstack([X[rows] for X, rows in parts]),
+        X=matrix if lazy else matrix.rows(np.arange(len(matrix))),
         y=first.y,
         classes=first.classes,
         paths=first.paths,
@@ -52,11 +104,12 @@ def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
         digests=first.digests,
         groups=first.groups,
         dataset=first.dataset,
-        tap="+".join(dict.fromkeys(part.tap for part in features)),
+        tap=_joined([part.tap for part in features]),
         target=first.target,
         provenance={
-            "backbone": "+".join(dict.fromkeys(backbones)),
-            "extract_seconds": seconds,
+            "backbone": _joined([str(part["backbone"]) for part in parts]),
+            "extract_seconds": sum(entries.values()),
+            "parts": parts,
         },
     )
 
@@ -80,29 +133,34 @@ class FusedColumns:
         self._starts = np.cumsum([0] + [X.shape[1] for X, _ in parts])
         self.shape = (len(parts[0][1]), int(self._starts[-1]))
         self.dtype = np.result_type(*[X.dtype for X, _ in parts])
+        self.ndim = 2
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         """Return rows, in the order asked for."""
-        picked = [
-            X.rows(rows[indices]) if hasattr(X, "rows") else X[rows[indices]]
-            for X, rows in self._parts
-        ]
-        return np.hstack(picked)
+        out = np.empty((len(indices), self.shape[1]), self.dtype)
+        for (X, rows), left, right in self._placed():
+            wanted = rows[indices]
+            out[:, left:right] = X.rows(wanted) if hasattr(X, "rows") else X[wanted]
+        return out
 
     def columns(self, start: int, stop: int) -> np.ndarray:
         """Return the columns from `start` to before `stop`."""
-        found = [np.empty((len(self), 0), self.dtype)]
-        for (X, rows), left, right in zip(
-            self._parts, self._starts[:-1], self._starts[1:], strict=True
-        ):
-            a, b = max(start, left) - left, min(stop, right) - left
+        out = np.empty((len(self), stop - start), self.dtype)
+        for (X, rows), left, right in self._placed():
+            a, b = max(start, left), min(stop, right)
             if a < b:
-                block = X.columns(int(a), int(b)) if hasattr(X, "columns") else X[:, a:b]
-                found.append(block[rows])
-        return np.hstack(found)
+                cut = (a - left, b - left)
+                block = X.columns(*cut) if hasattr(X, "columns") else X[:, slice(*cut)]
+                out[:, a - start : b - start] = block[rows]
+        return out
+
+    def _placed(self) -> Iterator[tuple[tuple[Any, np.ndarray], int, int]]:
+        """Yield (part, its first column here, the column after its last)."""
+        starts = self._starts.tolist()
+        return zip(self._parts, starts[:-1], starts[1:], strict=True)
 
 
 def _matched_rows(first: FeatureSet, other: FeatureSet) -> np.ndarray:
@@ -129,6 +187,20 @@ def _matched_rows(first: FeatureSet, other: FeatureSet) -> np.ndarray:
             "differ. Extract both again from the same images."
         )
     return rows
+
+
+def _about(features: FeatureSet) -> dict[str, Any]:
+    return {
+        "backbone": str(features.provenance.get("backbone", "")),
+        "tap": features.tap,
+        "key": to_json(features.key),
+        "feature_dim": features.X.shape[1],
+        "extract_seconds": float(features.provenance.get("extract_seconds") or 0.0),
+    }
+
+
+def _joined(names: Sequence[str]) -> str:
+    return names[0] if len(set(names)) == 1 else "+".join(names)
 
 
 def _name(features: FeatureSet) -> str:

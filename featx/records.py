@@ -384,6 +384,8 @@ class RunRecord:
         Class names.
     arrays : mapping of ndarray
         "test_rows", "y_true", "y_pred" and "scores"; kept beside the JSON in one .npz.
+    parts : tuple of mapping
+        Of fused features, what each part is (`featx.fuse.fuse`); else empty.
     """
 
     kind: str
@@ -403,6 +405,7 @@ class RunRecord:
     environment: Mapping[str, Any]
     classes: tuple[str, ...]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    parts: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)

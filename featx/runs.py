@@ -118,6 +118,7 @@ def _record(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RunRec
     fields["head"] = HeadSpec(head["name"], _tuples(head["params"]))
     fields["params"] = _tuples(fields["params"])
     fields["classes"] = tuple(fields["classes"])
+    fields["parts"] = tuple(fields.get("parts", ()))
     return RunRecord(**fields, arrays=arrays)
 
 

@@ -122,17 +122,25 @@ def split_specs(text: str) -> list[str]:
     >>> split_specs("linear_svc,mlp(hidden=(512, 256)), knn")
     ['linear_svc', 'mlp(hidden=(512, 256))', 'knn']
     """
+    return [part for part in split_outside(text, ",") if part]
+
+
+def split_outside(text: str, separator: str) -> list[str]:
+    """Split at every `separator` (one character) that stands outside brackets; strip the parts.
+
+    >>> split_outside("pca(n=1e+2) + knn", "+")
+    ['pca(n=1e+2)', 'knn']
+    """
     parts, depth, start = [], 0, 0
     for i, char in enumerate(text):
         if char in "([{":
             depth += 1
         elif char in ")]}":
             depth -= 1
-        elif char == "," and depth == 0:
+        elif char == separator and depth == 0:
             parts.append(text[start:i])
             start = i + 1
-    parts.append(text[start:])
-    return [p.strip() for p in parts if p.strip()]
+    return [part.strip() for part in [*parts, text[start:]]]
 
 
 def _listed(names: list[str]) -> str:

@@ -21,6 +21,7 @@ LAYERS = [
         "extraction",
         "selection",
         "fuse",
+        "views",
         "evaluate",
         "baseline",
         "finetune",
@@ -38,6 +39,7 @@ SAME_LAYER = {
     "engines": {"backbones"},
     "extract": {"extraction", "progress"},
     "classify": {"compare"},
+    "views": {"extraction", "fuse"},
     "evaluate": {"selection"},
     "report": {"compare"},
 }

@@ -16,6 +16,16 @@ from featx.cli import options
 @options.weights
 @options.image_size
 @click.option(
+    "--fuse",
+    multiple=True,
+    callback=options.specs,
+    metavar="A+B",
+    help="Features of several backbones side by side, beside the single ones: vgg16+resnet50, "
+    "vgg16:flatten+resnet50:avg. A part without a tap takes that of --pooling, else avg. With no "
+    "--backbone the single features are the parts.",
+)
+@click.option("--fused-only", is_flag=True, help="Leave out the single features.")
+@click.option(
     "--head",
     "-e",
     "heads",
@@ -66,6 +76,8 @@ def classify(
     poolings: tuple[str, ...],
     weights: tuple[str, ...],
     image_size: tuple[int, int] | None,
+    fuse: tuple[str, ...],
+    fused_only: bool,
     heads: tuple[str, ...],
     shots: tuple[int | None, ...],
     draws: int,
@@ -93,6 +105,8 @@ def classify(
         taps=poolings,
         weights=weights,
         image_size=image_size,
+        fuse=fuse,
+        fused_only=fused_only,
         heads=heads or ("linear_svc", "logreg"),
         shots=shots,
         draws=draws,

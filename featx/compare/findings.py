@@ -118,7 +118,9 @@ def collapsed_embedding(records: Sequence[RunRecord]) -> str:
 
 def random_weights(records: Sequence[RunRecord]) -> str:
     """Say that a backbone was never trained."""
-    named = [_source(r) for r in records if r.key and r.key.weights.startswith("random")]
+    named = [
+        _source(r) for r in records if any(weights.startswith("random") for weights in _weights(r))
+    ]
     if not named:
         return ""
     return (
@@ -152,6 +154,12 @@ CHECKS: dict[str, Callable[[Sequence[RunRecord]], str]] = {
     "c-at-grid-edge": at_grid_edge,
 }
 """Code to the function that returns the finding's text, empty where there is nothing to say."""
+
+
+def _weights(record: RunRecord) -> list[str]:
+    """Digests of the weights that the features were made with."""
+    parts = [part["key"]["weights"] for part in record.parts if part["key"]]
+    return [record.key.weights, *parts] if record.key else parts
 
 
 def _source(record: RunRecord) -> str:

@@ -36,7 +36,7 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
     """
     found: dict[tuple[Any, ...], list[int]] = {}
     for i, record in enumerate(records):
-        key = record.key.digest() if record.key else ""
+        key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
         identity = (record.kind, record.backbone, key, record.tap, record.head.text, record.shots)
         found.setdefault(identity, []).append(i)
     groups = [_group([records[i] for i in members], members) for members in found.values()]

@@ -150,6 +150,7 @@ def run_head(
             "y_pred": y_pred.astype(np.int32),
             **_kept_scores(scores),
         },
+        parts=tuple(features.provenance.get("parts", ())),
     )
 
 

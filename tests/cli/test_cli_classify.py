@@ -1,0 +1,114 @@
+"""`featx classify`: fused backbones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from featx.runs import load_runs
+
+Cli = Callable[..., tuple[int, str, str]]
+
+SMALL = "mobilenet(alpha=0.25)"
+
+
+@pytest.fixture
+def two(cli: Cli, photos: Path, projection: str) -> Path:
+    """Photos, extracted by two backbones at two taps."""
+    status, _, err = cli(
+        "extract", photos, "-b", f"mobilenet,{SMALL}", "-p", "avg,max",
+        "-w", "random", "--engine", projection, "--quiet",
+    )  # fmt: skip
+    assert status == 0, err
+    return photos
+
+
+def rows(cli: Cli, photos: Path, *words: object) -> list[dict[str, Any]]:
+    status, out, err = cli("classify", photos, "-e", "centroid", "--json", "--quiet", *words)
+    assert status == 0, err
+    found: list[dict[str, Any]] = json.loads(out)["rows"]
+    return found
+
+
+def named(found: list[dict[str, Any]]) -> list[tuple[str, str, int]]:
+    return [
+        (row["backbone"].replace(" (random weights)", ""), row["tap"], row["feature_dim"])
+        for row in found
+    ]
+
+
+def test_fused_rows_stand_beside_those_of_their_parts(cli: Cli, two: Path) -> None:
+    found = named(rows(cli, two, "--fuse", f"mobilenet+{SMALL}"))
+    assert found == [
+        ("mobilenet", "avg", 6),
+        (SMALL, "avg", 6),
+        (f"mobilenet+{SMALL}", "avg", 12),
+    ]
+    (record,) = [r for r in load_runs("runs") if r.parts]
+    assert [(p["tap"], p["feature_dim"]) for p in record.parts] == [("avg", 6), ("avg", 6)]
+    assert record.parts[1]["key"]["params"] == {"alpha": 0.25}
+
+
+def test_taps_of_parts(cli: Cli, two: Path) -> None:
+    mixed = f"mobilenet:max+{SMALL}:avg"
+    assert named(rows(cli, two, "--fuse", mixed, "--fused-only")) == [
+        (f"mobilenet+{SMALL}", "max+avg", 12)
+    ]
+    both = named(rows(cli, two, "--fuse", f"mobilenet+{SMALL}", "--pooling", "avg,max"))
+    assert [tap for _, tap, width in both if width == 12] == ["avg", "max"]
+    assert len(both) == 6
+    same = named(rows(cli, two, "--fuse", "mobilenet:avg+mobilenet:max", "--fused-only"))
+    assert same == [("mobilenet", "avg+max", 12)]
+
+
+def test_the_backbones_named_are_the_single_rows(cli: Cli, two: Path) -> None:
+    found = named(rows(cli, two, "-b", SMALL, "-p", "avg", "--fuse", f"mobilenet+{SMALL}"))
+    assert found == [(SMALL, "avg", 6), (f"mobilenet+{SMALL}", "avg", 12)]
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--fuse", "mobilenet"], "join two or more"),
+        (["--fuse", "mobilenet+mobilenet"], "has mobilenet avg twice"),
+        (["--fuse", "mobilenet+mobilnet"], "Did you mean 'mobilenet'"),
+        (["--fuse", "mobilenet+vgg16"], "--backbone vgg16 --pooling avg"),
+        (
+            ["--fuse", f"mobilenet+{SMALL}:flatten"],
+            f"--backbone '{SMALL}' --pooling flatten --weights random",
+        ),
+        (["--fused-only"], "--fuse"),
+    ],
+)
+def test_what_cannot_be_fused_is_one_line_with_the_remedy(
+    cli: Cli, two: Path, words: list[str], expected: str
+) -> None:
+    status, out, err = cli("classify", two, "--quiet", *words)
+    assert (status, out) == (1, "")
+    assert len(err.strip().splitlines()) == 1
+    assert expected in err
+
+
+def test_nothing_cached_names_all_parts(cli: Cli, photos: Path) -> None:
+    status, _, err = cli("classify", photos, "--fuse", "vgg16:flatten+resnet50", "--quiet")
+    assert status == 1
+    assert "--backbone vgg16,resnet50 --pooling flatten,avg" in err
+
+
+def test_a_backbone_cached_twice_must_be_told_apart(
+    cli: Cli, two: Path, projection: str, tmp_path: Path
+) -> None:
+    (tmp_path / "w.weights.h5").write_bytes(b"weights")
+    cli("extract", two, "-w", tmp_path / "w.weights.h5", "--engine", projection, "--quiet")
+    status, _, err = cli("classify", two, "--fuse", f"mobilenet+{SMALL}", "--quiet")
+    assert status == 1
+    assert "mobilenet is cached 2 times" in err
+    assert "w.weights.h5" in err
+    found = rows(
+        cli, two, "--fuse", f"mobilenet+{SMALL}", "-w", tmp_path / "w.weights.h5", "-w", "random"
+    )
+    assert found[-1]["backbone"] == f"mobilenet+{SMALL} (random weights)"
