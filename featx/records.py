@@ -333,8 +333,8 @@ class Split:
 
 
 @dataclass(frozen=True)
-class HeadSpec:
-    """A head: its registered name and the parameters given."""
+class StepSpec:
+    """A step before a head: its registered name and the parameters given."""
 
     name: str
     params: Mapping[str, Any] = field(default_factory=dict)
@@ -343,6 +343,20 @@ class HeadSpec:
     def text(self) -> str:
         """The spec string."""
         return format_spec(self.name, self.params)
+
+
+@dataclass(frozen=True)
+class HeadSpec:
+    """A head: its registered name, the parameters given, and the steps before it."""
+
+    name: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    steps: tuple[StepSpec, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The spec string: "l2+linear_svc(C=1)"."""
+        return "+".join([*(s.text for s in self.steps), format_spec(self.name, self.params)])
 
 
 @dataclass(frozen=True)

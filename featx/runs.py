@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from featx.errors import RunError
-from featx.records import ExtractionKey, HeadSpec, RunRecord, to_json
+from featx.records import ExtractionKey, HeadSpec, RunRecord, StepSpec, to_json
 
 RUN_VERSION = 1
 """Version of the files' format."""
@@ -115,7 +115,8 @@ def _record(data: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> RunRec
     if fields["key"] is not None:
         fields["key"] = ExtractionKey.from_json(fields["key"])
     head = fields["head"]
-    fields["head"] = HeadSpec(head["name"], _tuples(head["params"]))
+    steps = tuple(StepSpec(s["name"], _tuples(s["params"])) for s in head.get("steps", ()))
+    fields["head"] = HeadSpec(head["name"], _tuples(head["params"]), steps)
     fields["params"] = _tuples(fields["params"])
     fields["classes"] = tuple(fields["classes"])
     fields["parts"] = tuple(fields.get("parts", ()))

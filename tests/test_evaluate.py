@@ -12,6 +12,7 @@ from featuresets import LazyRows, digits_features
 from featx import metrics
 from featx.errors import HeadError, ProtocolError, SpecError, SplitError
 from featx.evaluate import TestRows, evaluate, seal
+from featx.heads import make_head
 from featx.records import HeadSpec, Split, to_json
 from featx.split import make_split
 
@@ -271,6 +272,44 @@ def test_digest_of_test_rows_knows_images_and_labels() -> None:
     assert evaluate(other_images, ["centroid"])[0].split["test_digest"] != digest
     other_features = replace(features, X=features.X[:, ::2])
     assert evaluate(other_features, ["centroid"])[0].split["test_digest"] == digest
+
+
+@pytest.mark.parametrize("own_split", [False, True])
+def test_heads_with_steps_run_like_any_other(own_split: bool) -> None:
+    features = digits_features(300, own_split=own_split)
+    heads = ["l2+linear_svc", "linear_svc", "pca(n=200)+l2+logreg(standardize=False)", "power+lda"]
+    records = evaluate(features, heads, shots=(5, None))
+    assert [r.head.text for r in records] == heads * 2
+    assert len({r.split["test_digest"] for r in records}) == 1
+    for record in records:
+        assert record.metrics["accuracy"] > 0.6
+        assert record.cost["feature_dim"] == 64
+        fitted = make_head(
+            replace(record.head, params=dict(record.params)), seed=record.split["seed"]
+        )
+        if record.shots is None:  # the same as a Pipeline fitted by hand
+            split = make_split(
+                features.y, splits=features.splits, digests=features.digests, groups=()
+            )
+            rows = np.concatenate([split.train, split.val])
+            fitted.fit(features.X[rows], features.y[rows])
+            found = fitted.predict(features.X[split.test])
+            assert (found == record.arrays["y_pred"]).mean() > 0.98
+    few, whole = (r for r in records if r.head.name == "logreg")
+    assert few.cost["head_dim"] == 49  # 5 of each of 10 classes, less one
+    assert whole.cost["head_dim"] <= 64
+    assert whole.selection["parameter"] == "C"
+
+
+def test_steps_are_fitted_without_the_rows_that_training_stops_on() -> None:
+    features = digits_features(300, own_split=True)
+    head = "pca(n=8)+mlp(hidden=(16,), epochs=3)"
+    own = evaluate(features, [head])[0].cost["history"]
+    spoiled = features.X.copy()
+    spoiled[180:240] *= -3
+    other = evaluate(replace(features, X=spoiled), [head])[0].cost["history"]
+    assert other["loss"] == pytest.approx(own["loss"], rel=1e-4)
+    assert other["val_loss"] != pytest.approx(own["val_loss"], rel=1e-2)
 
 
 def test_what_is_asked_for_twice_is_run_once() -> None:

@@ -51,6 +51,28 @@ def test_tuples_in_parameters_come_back(records: list[RunRecord], tmp_path: Path
     assert load_runs(tmp_path)[0].params["hidden"] == (512, 256)
 
 
+def test_steps_and_parts_come_back(tmp_path: Path) -> None:
+    features = digits_features(120)
+    parts = ({"backbone": "pixels", "tap": "avg", "key": None, "feature_dim": 64},)
+    features = replace(features, provenance={**features.provenance, "parts": list(parts)})
+    (record,) = evaluate(features, ["power(alpha=0.3)+pca(n=5)+centroid"], shots=(5,))
+    save_run(record, tmp_path)
+    (loaded,) = load_runs(tmp_path)
+    assert_same(record, loaded)
+    assert loaded.head.text == "power(alpha=0.3)+pca(n=5)+centroid"
+    assert loaded.parts == parts
+
+
+def test_records_of_before_steps_and_parts_are_read(
+    records: list[RunRecord], tmp_path: Path
+) -> None:
+    path = save_run(records[0], tmp_path)
+    data = json.loads(path.read_text())
+    del data["parts"], data["head"]["steps"]
+    path.write_text(json.dumps(data))
+    assert_same(load_runs(tmp_path)[0], records[0])
+
+
 def test_names_are_unique_and_stable(records: list[RunRecord], tmp_path: Path) -> None:
     first = save_run(records[0], tmp_path)
     assert save_run(records[0], tmp_path) == first

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from featuresets import digits_features
+from featuresets import LazyRows, digits_features
+from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
 
-from featx.heads import HEADS, parse_head
+from featx.errors import HeadError
+from featx.heads import HEADS, make_head, parse_head
 from featx.records import HeadSpec
-from featx.selection import FIRST_VALUES, SETTLED, Choice, RowSpaces, choose_params, inner_folds
+from featx.selection import (
+    FIRST_VALUES,
+    SETTLED,
+    Choice,
+    RowSpaces,
+    SteppedRows,
+    choose_params,
+    inner_folds,
+)
 from featx.selection.trials import Trial, search_values
 
 
@@ -22,8 +33,9 @@ def rows() -> tuple[np.ndarray, np.ndarray]:
 
 
 def choose(text: str, X: np.ndarray, y: np.ndarray, folds: int = 3, on: str = "folds") -> Choice:
-    pairs = inner_folds(y, folds=folds, seed=0)
-    return choose_params(parse_head(text), X, y, RowSpaces(X, pairs), on=on)
+    spec = parse_head(text)
+    rows = SteppedRows(spec.steps, X, inner_folds(y, folds=folds, seed=0))
+    return choose_params(spec, rows.X, y, rows.spaces, on=on)
 
 
 def test_curve_is_that_of_cross_validation_by_hand(rows) -> None:
@@ -166,3 +178,76 @@ def test_shared_spaces_change_no_choice(shape: tuple[int, int], monkeypatch) -> 
     alone = [choose(name, X, y).record["curve"] for name in ("linear_svc", "logreg", "ridge")]
     for a, b in zip(shared, alone, strict=True):
         np.testing.assert_allclose([p["score"] for p in a], [p["score"] for p in b], atol=0.02)
+
+
+# --- steps -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "build"),
+    [
+        ("l2+ridge", lambda a: [Normalizer(), StandardScaler(), RidgeClassifier(alpha=a)]),
+        ("pca(n=12)+ridge", lambda a: [PCA(12), StandardScaler(), RidgeClassifier(alpha=a)]),
+        (
+            "l2+pca(n=12)+knn(metric='euclidean',standardize=False)",
+            lambda k: [Normalizer(), PCA(12), KNeighborsClassifier(k)],
+        ),
+    ],
+)
+def test_steps_are_fitted_on_each_folds_training_rows(text: str, build, rows) -> None:
+    X, y = rows
+    choice = choose(text, X, y)
+    assert choice.spec.steps == parse_head(text).steps
+    for point in choice.record["curve"][::3]:
+        expected = [
+            make_pipeline(*build(point["value"])).fit(X[train], y[train]).score(X[held], y[held])
+            for train, held in inner_folds(y, folds=3, seed=0)
+        ]
+        np.testing.assert_allclose(point["fold_scores"], expected, atol=0.021)
+
+
+def test_held_out_rows_do_not_reach_a_fitted_step() -> None:
+    """A component that only a held-out row has is not found before the row is fitted on."""
+    X = np.zeros((40, 5), np.float32)
+    X[:, 0] = np.arange(40)
+    X[30, 4] = 1e6
+    folds = [(np.arange(30), np.arange(30, 40)), (np.arange(10, 40), np.arange(10))]
+    steps = parse_head("pca(n=1)+knn").steps
+    rows = SteppedRows(steps, X, folds)
+    without, within = (rows.spaces.rows_of_fold(i, rows.X) for i in (0, 1))
+    assert abs(without[30, 0]) < 100
+    assert abs(within[30, 0]) > 1e5
+    (pca,), after = rows.fit(np.arange(30))
+    np.testing.assert_allclose(after, without, atol=1e-3)
+    np.testing.assert_allclose(pca.transform(X), without, atol=1e-3)
+
+
+def test_rows_of_folds_are_kept_or_made_again(rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = rows
+    kept = choose("pca(n=8)+logreg", X, y).record["curve"]
+    monkeypatch.setattr("featx.selection.stepped.SHARED_BYTES", 0)
+    again = choose("pca(n=8)+logreg", X, y).record["curve"]
+    assert [p["score"] for p in kept] == [p["score"] for p in again]
+
+
+def test_steps_read_lazy_rows_by_blocks(rows, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, _ = rows
+    monkeypatch.setattr("featx.heads.linear.sources.BLOCK_BYTES", 8 * X.shape[1] * 70)
+    lazy = LazyRows(X)
+    steps = parse_head("power+l2+ridge").steps
+    stepped = SteppedRows(steps, lazy, [])
+    np.testing.assert_array_equal(stepped.X, SteppedRows(steps, X, []).X)
+    assert [len(asked) for asked in lazy.asked] == [70, 70, 70, 70, 20]
+    expected = make_head("power+l2+ridge")[:-1].fit_transform(X)
+    np.testing.assert_allclose(stepped.X, expected, rtol=1e-6)
+    assert SteppedRows((), lazy, []).X is lazy
+
+
+def test_rows_larger_than_memory_are_refused_before_they_are_read(
+    rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lazy = LazyRows(rows[0])
+    monkeypatch.setattr("featx.selection.stepped._memory_bytes", lambda: 1000)
+    with pytest.raises(HeadError, match="300 rows of 64 features in memory"):
+        _ = SteppedRows(parse_head("l2+ridge").steps, lazy, []).X
+    assert lazy.asked == []

@@ -67,27 +67,36 @@ def layers(backbone: str, image_size: tuple[int, int] | None, as_json: bool) -> 
 @list_command.command()
 @_as_json
 def heads(as_json: bool) -> None:
-    """Show the heads, what they take, and what is chosen for them."""
-    from featx.heads import HEADS
+    """Show the heads, what they take, what is chosen for them, and the steps before them."""
+    from featx.heads import HEADS, STEPS, HeadEntry
+    from featx.heads.steps import StepEntry
 
-    rows = [(name, HEADS.get(name)) for name in HEADS]
+    rows: list[tuple[str, str, HeadEntry | StepEntry, str]] = [
+        *(("head", name, HEADS.get(name), HEADS.get(name).searched) for name in HEADS),
+        *(("step", name, STEPS.get(name), "") for name in STEPS),
+    ]
     if as_json:
         options.echo_json(
             [
                 {
+                    "kind": kind,
                     "name": name,
                     "summary": row.summary,
                     "params": {k: _plain(p.default) for k, p in row.parameters.items()},
-                    "searched": row.searched,
+                    "searched": searched,
                 }
-                for name, row in rows
+                for kind, name, row, searched in rows
             ]
         )
         return
-    for name, row in rows:
+    before = "head"
+    for kind, name, row, searched in rows:
+        if kind != before:
+            click.echo("\nSteps before a head, joined by '+': power+l2+linear_svc, pca(n=128)+knn")
+        before = kind
         click.echo(f"{name}: {row.summary}")
         for key, parameter in row.parameters.items():
-            chosen = "; chosen for you where not given" if key == row.searched else ""
+            chosen = "; chosen for you where not given" if key == searched else ""
             click.echo(f"    {key}={parameter.default!r}  {parameter.words}{chosen}")
 
 

@@ -13,7 +13,7 @@ from featx.evaluate.run import Draw, about_split, run_head
 from featx.evaluate.sealed import TestRows, TrainingRows, seal
 from featx.heads import HEADS, parse_head
 from featx.records import FeatureSet, HeadSpec, RunRecord
-from featx.selection import RowSpaces, inner_folds
+from featx.selection import SteppedRows, inner_folds
 from featx.split import draw_shots, make_split
 
 __all__ = ["Progress", "TestRows", "TrainingRows", "evaluate", "seal"]
@@ -185,6 +185,8 @@ def _run_job(
             digests=training.pick(training.digests, rows),
             groups=training.pick(training.groups, rows),
         )
-    spaces = RowSpaces(X, pairs)
+    plain = stepped = SteppedRows((), X, pairs)
     for spec in job.specs:
-        yield run_head(spec, draw, X, y, spaces, features, test, about)
+        if spec.steps != stepped.specs:  # of the rows after steps one set is held at a time
+            stepped = SteppedRows(spec.steps, X, pairs) if spec.steps else plain
+        yield run_head(spec, draw, X, y, stepped, features, test, about)

@@ -10,7 +10,7 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,10 @@ from featx import __version__
 from featx.errors import HeadError
 from featx.evaluate.sealed import TestRows, in_memory, row_blocks
 from featx.heads import HEADS, make_head
+from featx.heads.steps import make_pipeline
 from featx.metrics import score, softmax
 from featx.records import FeatureSet, HeadSpec, RunRecord, Split, to_json
-from featx.selection import Choice, RowSpaces, choose_params, head_scores, warning_texts
+from featx.selection import Choice, SteppedRows, choose_params, head_scores, warning_texts
 from featx.split import find_leaks
 
 MAX_FULL_SCORES = 100
@@ -55,7 +56,7 @@ def run_head(
     draw: Draw,
     X: Any,
     y: np.ndarray,
-    spaces: RowSpaces,
+    stepped: SteppedRows,
     features: FeatureSet,
     test: TestRows,
     about: Mapping[str, Any],
@@ -69,8 +70,8 @@ def run_head(
     draw : Draw
     X, y : ndarray
         Features and labels of `draw.train`, then of `draw.val`.
-    spaces : RowSpaces
-        Of X, with the folds to choose on.
+    stepped : SteppedRows
+        X after the head's steps, with the folds to choose on.
     features : FeatureSet
         For names alone; its rows are reached through X and `test`.
     test : TestRows
@@ -86,15 +87,16 @@ def run_head(
     HeadError
         The head cannot be fitted on these rows.
     """
-    if not HEADS.get(spec.name).streams:
-        X = in_memory(X)
     try:
         on = "validation" if len(draw.val) else "folds"
-        choice = choose_params(spec, X, y, spaces, on=on, seed=draw.seed)
         started = time.perf_counter()
+        rows = stepped.X if HEADS.get(spec.name).streams else in_memory(stepped.X)
+        step_seconds = time.perf_counter() - started
+        choice = choose_params(spec, rows, y, stepped.spaces, on=on, seed=draw.seed)
+        started = time.perf_counter() - step_seconds
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            head = _fit(choice.spec, draw, X, y, spaces)
+            head = _fit(choice.spec, draw, rows, y, stepped)
         fit_seconds = time.perf_counter() - started
         run = f"{spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
         test.freeze(run, choice.spec.params)
@@ -172,16 +174,21 @@ def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
     }
 
 
-def _fit(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, spaces: RowSpaces) -> Any:
-    """Fit on all of X; a head that stops early fits on the training rows and stops on the rest."""
-    head = make_head(spec, seed=draw.seed)
-    n = len(draw.train)
-    if HEADS.get(spec.name).stops_early and n < len(y):
-        return head.fit(X[:n], y[:n], validation_data=(X[n:], y[n:]))
-    if hasattr(head, "fit_path") and head.standardize:
+def _fit(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, stepped: SteppedRows) -> Any:
+    """Fit on all rows; a head that stops early fits on the training rows and stops on the rest."""
+    head = make_head(replace(spec, steps=()), seed=draw.seed)
+    n = len(draw.train) if HEADS.get(spec.name).stops_early else len(y)
+    steps: list[Any] = []
+    if spec.steps:
+        steps, X = stepped.fit(np.arange(n))
+    if n < len(y):
+        head = head.fit(X[:n], y[:n], validation_data=(X[n:], y[n:]))
+    elif hasattr(head, "fit_path") and head.standardize:
         values = [getattr(head, head.path_param)]
-        return head.fit_path(X, y, values, space=spaces.of_all())[0]
-    return head.fit(X, y)
+        head = head.fit_path(X, y, values, space=stepped.spaces.of_all())[0]
+    else:
+        head = head.fit(X, y)
+    return make_pipeline(spec.steps, steps, head) if steps else head
 
 
 def _apply(head: Any, choice: Choice, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
@@ -236,6 +243,8 @@ def _head_cost(head: Any) -> dict[str, Any]:
     """Parameters trained, epochs and convergence, as far as the head has them."""
     last = head[-1] if hasattr(head, "steps") else head
     cost: dict[str, Any] = {"parameters_trained": 0, "parameters_frozen": None}
+    if last is not head:
+        cost["head_dim"] = last.n_features_in_
     if hasattr(last, "n_parameters_"):
         cost["parameters_trained"] = last.n_parameters_
     elif hasattr(last, "coef_"):

@@ -14,83 +14,18 @@ featx.errors.UnknownNameError: Unknown head 'rigde'. Did you mean 'ridge'? See: 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from featx.errors import SpecError
-from featx.records import HeadSpec
+from featx.heads.parameters import Parameter, check_params
+from featx.heads.steps import STEPS, check_step, make_pipeline, make_steps
+from featx.records import HeadSpec, StepSpec
 from featx.registry import Registry
-from featx.specstring import bind_params, parse_spec
+from featx.specstring import parse_spec, split_outside
 
-__all__ = ["HEADS", "HeadEntry", "Parameter", "make_head", "parse_head"]
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _is_fraction(value: object) -> bool:
-    return _is_number(value) and 0 <= value < 1  # type: ignore[operator]
-
-
-KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
-    "positive": ("a number above 0", lambda v: _is_number(v) and 0 < v < float("inf")),
-    "count": ("a whole number of 1 or more", lambda v: _is_whole(v) and v >= 1),
-    "flag": ("True or False", lambda v: isinstance(v, bool)),
-    "shrinkage": (
-        "'auto' or a number from 0 to 1",
-        lambda v: v == "auto" or (_is_number(v) and 0 <= v <= 1),
-    ),
-    "widths": (
-        "a whole number or a tuple of them, such as (512, 256)",
-        lambda v: (
-            (_is_whole(v) and v >= 1)
-            or (isinstance(v, (tuple, list)) and all(_is_whole(w) and w >= 1 for w in v))
-        ),
-    ),
-    "dropout": (
-        "a number from 0 to below 1, or a tuple with one a hidden layer",
-        lambda v: (
-            _is_fraction(v) or (isinstance(v, (tuple, list)) and all(_is_fraction(d) for d in v))
-        ),
-    ),
-    "class_weight": ("None or 'balanced'", lambda v: v is None or v == "balanced"),
-}
-"""What a parameter may be: name to (words, test)."""
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter of a head.
-
-    Attributes
-    ----------
-    default : object
-        Value where none is given; must be valid itself.
-    kind : str or tuple of str
-        A name in `KINDS`, or the texts to choose from.
-    """
-
-    default: Any
-    kind: str | tuple[str, ...]
-
-    @property
-    def words(self) -> str:
-        """What may be written, in words."""
-        if isinstance(self.kind, tuple):
-            return " or ".join(repr(choice) for choice in self.kind)
-        return KINDS[self.kind][0]
-
-    def accepts(self, value: Any) -> bool:
-        """Return whether `value` may be given."""
-        if isinstance(self.kind, tuple):
-            return isinstance(value, str) and value in self.kind
-        return bool(KINDS[self.kind][1](value))
+__all__ = ["HEADS", "STEPS", "HeadEntry", "Parameter", "make_head", "parse_head"]
 
 
 @dataclass(frozen=True)
@@ -251,7 +186,8 @@ def parse_head(text: str) -> HeadSpec:
     Parameters
     ----------
     text : str
-        "linear_svc", "linear_svc(C=0.1)", "mlp((512, 256), dropout=0.2)".
+        "linear_svc", "linear_svc(C=0.1)", "mlp((512, 256), dropout=0.2)"; steps come before the
+        head: "power+l2+linear_svc", "pca(n=128)+knn(k=5)".
 
     Returns
     -------
@@ -260,12 +196,15 @@ def parse_head(text: str) -> HeadSpec:
     Raises
     ------
     UnknownNameError
-        No head of that name, with the near misses.
+        No head or step of that name, with the near misses.
     SpecError
         The text cannot be read, or a parameter or its value is wrong.
     """
-    name, params = parse_spec(text)
-    return _check(HeadSpec(name, params))
+    *steps, head = split_outside(text, "+")
+    if not head or not all(steps):
+        raise SpecError(f"Cannot read {text!r}: write steps and a head, such as l2+linear_svc.")
+    name, params = parse_spec(head)
+    return _check(HeadSpec(name, params, tuple(StepSpec(*parse_spec(step)) for step in steps)))
 
 
 def make_head(spec: HeadSpec | str, *, seed: int = 0) -> Any:
@@ -281,7 +220,8 @@ def make_head(spec: HeadSpec | str, *, seed: int = 0) -> Any:
     Returns
     -------
     estimator
-        With `fit`, `predict`, and `predict_proba` or `decision_function`.
+        With `fit`, `predict`, and `predict_proba` or `decision_function`; a Pipeline where the
+        spec has steps.
 
     Raises
     ------
@@ -295,29 +235,24 @@ def make_head(spec: HeadSpec | str, *, seed: int = 0) -> Any:
     arguments = {**entry.defaults, **spec.params}
     if "random_state" in head_class().get_params():
         arguments["random_state"] = seed
-    return head_class(**arguments)
+    head = head_class(**arguments)
+    return make_pipeline(spec.steps, make_steps(spec.steps), head) if spec.steps else head
 
 
 def _check(spec: HeadSpec) -> HeadSpec:
     """Return `spec` with positional values named, or raise for what the head does not take."""
-    parameters = HEADS.get(spec.name).parameters
-    names = list(parameters)
-    bound = bind_params(spec.name, spec.params, {n: p.default for n, p in parameters.items()})
-    given = {names[int(key)] if key.isdigit() else key for key in spec.params}
-    for name in given:
-        if not parameters[name].accepts(bound[name]):
-            raise SpecError(
-                f"{spec.name}: {name}={bound[name]!r} cannot be used; "
-                f"write {parameters[name].words}."
-            )
-    params = {n: _frozen(bound[n]) for n in names if n in given}
+    if spec.name in STEPS:
+        raise SpecError(f"{spec.name} is a step, not a head: write a head after it: l2+linear_svc.")
+    params = check_params(spec.name, spec.params, HEADS.get(spec.name).parameters)
     if spec.name == "mlp":
         _check_layers({**HEADS.get("mlp").defaults, **params})
-    return HeadSpec(spec.name, params)
-
-
-def _frozen(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
+    for step in spec.steps:
+        if step.name in HEADS:
+            raise SpecError(
+                f"{step.name} is a head, and a head is written last: l2+linear_svc. Separate two "
+                "heads by a comma."
+            )
+    return HeadSpec(spec.name, params, tuple(check_step(step) for step in spec.steps))
 
 
 def _check_layers(params: Mapping[str, Any]) -> None:

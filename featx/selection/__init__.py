@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,19 @@ from featx.heads import HEADS
 from featx.metrics import fit_temperature
 from featx.records import HeadSpec
 from featx.selection.spaces import Fold, RowSpaces
+from featx.selection.stepped import SteppedRows
 from featx.selection.trials import Trial, head_scores, search_values, try_values
 from featx.split import cross_folds
 
-__all__ = ["Choice", "Fold", "RowSpaces", "choose_params", "head_scores", "inner_folds"]
+__all__ = [
+    "Choice",
+    "Fold",
+    "RowSpaces",
+    "SteppedRows",
+    "choose_params",
+    "head_scores",
+    "inner_folds",
+]
 
 FIRST_VALUES = 17
 """Values tried at first. Of the 25 values of C the rest take half of the time, and on photos were
@@ -76,6 +85,7 @@ def choose_params(
     Parameters
     ----------
     spec : HeadSpec
+        Its steps are not taken here but have been by `spaces` (`SteppedRows`).
     X : ndarray of shape (n_rows, n_features), or a lazy matrix
     y : ndarray of shape (n_rows,), int
     spaces : RowSpaces
@@ -114,7 +124,7 @@ def choose_params(
     record |= {"metric": "accuracy", "folds": len(spaces.folds)}
     record["warnings"] = warning_texts(caught)
     if searching:
-        spec = HeadSpec(spec.name, {**spec.params, entry.searched: trials[best].value})
+        spec = replace(spec, params={**spec.params, entry.searched: trials[best].value})
         record |= {"on": on, "chosen": trials[best].value, "at_edge": _at_edge(trials, best)}
     temperature = None
     if not entry.calibrated:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class Trial:
 
 def search_values(spec: HeadSpec) -> list[Any]:
     """Return the values tried for the head's searched parameter, most regularised first."""
-    return list(HEADS.get(spec.name).values or make_head(spec).path_values)
+    return list(HEADS.get(spec.name).values or make_head(replace(spec, steps=())).path_values)
 
 
 def try_values(
@@ -131,7 +131,9 @@ def _scores_of_fold(
 ) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
     """Yield (scores, classes, seconds) a value."""
     train, held = spaces.folds[number]
+    X = spaces.rows_of_fold(number, X)
     parameter = HEADS.get(spec.name).searched
+    spec = replace(spec, steps=())  # X has been through them
     head = make_head(spec, seed=seed)
     if hasattr(head, "path_decisions"):
         started = time.perf_counter()
