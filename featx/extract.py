@@ -86,6 +86,7 @@ def extract(
     """
     started = time.perf_counter()
     from featx.datasets import index_dataset
+    from featx.engines import choose_engine
     from featx.extraction import Extraction, pair_backbones, source_text
     from featx.progress import Bars
     from featx.records import TapSpec
@@ -97,6 +98,8 @@ def extract(
     taps = tuple(dict.fromkeys(TapSpec.parse(t) for t in _listed(pooling)))
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")
+    if engine != "auto":
+        choose_engine(engine)  # sets Keras's backend: before weights are fetched with Keras
     root = Path(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
 
+from featx.backend import require_backend
+
 _NOTICE = re.compile(
     rb"WARNING: All log messages before absl"
     rb"|[IWE]\d{4} [\d:.]+ +\d+ (port|cudart_stub|cpu_feature_guard|cuda_\w+|gpu_device)\.cc"
@@ -22,7 +24,13 @@ def import_keras() -> ModuleType:
     """Import keras; TensorFlow's notices (oneDNN, no CUDA) do not reach the terminal.
 
     A `TF_CPP_MIN_LOG_LEVEL` in the environment is the user's wish: then all is printed.
+
+    Raises
+    ------
+    EngineError
+        Keras has no backend to run on (`featx.backend`).
     """
+    require_backend()
     if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         import keras
 

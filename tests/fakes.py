@@ -49,6 +49,7 @@ class ProjectionEngine:
 
     name = "projection"
     summary = "a fixed random projection, for tests"
+    backend = ""
     seconds_per_batch = 0.0
 
     def missing(self) -> str | None:

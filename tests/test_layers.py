@@ -37,6 +37,7 @@ SAME_LAYER = {
     "specstring": {"registry"},
     "quiet": {"backend"},
     "engines": {"backbones"},
+    "extraction": {"progress"},
     "extract": {"extraction", "progress"},
     "classify": {"compare"},
     "views": {"extraction", "fuse"},

@@ -21,6 +21,7 @@ class Engine(Protocol):
 
     name: str
     summary: str
+    backend: str  # of Keras, that it builds graphs with; "" needs no Keras
 
     def missing(self) -> str | None:
         """Return the pip command that installs what is missing; None where nothing is."""

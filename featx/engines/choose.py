@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from featx.backend import BACKENDS, is_installed, keras_backend, use_backend
 from featx.engines.base import Engine
-from featx.engines.device import has_gpu, keras_backend
+from featx.engines.device import has_gpu
 from featx.engines.jax import JaxEngine
 from featx.engines.openvino import OpenVinoEngine
 from featx.engines.tensorflow import TensorFlowEngine
@@ -37,28 +38,36 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
     UnknownNameError
         No such engine.
     EngineError
-        The engine asked for is not installed here, or none is; names the pip command.
+        The engine asked for is not installed here, or none is (names the pip command); or this
+        process has begun with another backend of Keras than it needs.
     """
     if name != "auto":
         need(name)
         return name, "asked for"
-    backend = keras_backend()
-    if backend == "jax":
+    if not any(map(is_installed, BACKENDS)):
+        raise EngineError(
+            "No engine is installed. Run: pip install openvino tensorflow (the fastest on a CPU), "
+            "or: pip install tensorflow, or: pip install jax"
+        )
+    if keras_backend() == "jax":
         need("jax")
-        return "jax", "KERAS_BACKEND=jax"
+        return "jax", "Keras's backend here is jax"
     if has_gpu():
         need("tensorflow")
         return "tensorflow", "a GPU was found"
     if ENGINES.get("openvino").missing() is None:
+        need("openvino")
         return "openvino", "the fastest on a CPU"
     need("tensorflow")
     return "tensorflow", "openvino, faster on a CPU, is not installed: pip install openvino"
 
 
 def need(name: str) -> Engine:
-    """Return the engine called `name`, or raise EngineError where it is not installed."""
+    """Return the engine called `name` with Keras set to its backend, or raise EngineError."""
     engine = ENGINES.get(name)
     command = engine.missing()
     if command is not None:
         raise EngineError(f"The engine {name!r} cannot be used here. Run: {command}")
+    if engine.backend:
+        use_backend(engine.backend)
     return engine

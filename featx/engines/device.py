@@ -2,27 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import os
 from functools import cache
 from pathlib import Path
 
-
-def is_installed(module: str) -> bool:
-    """Tell whether `module` can be imported, without importing it."""
-    return importlib.util.find_spec(module) is not None
-
-
-def keras_backend() -> str:
-    """Return the backend that Keras takes: KERAS_BACKEND, else keras.json's, else tensorflow."""
-    if backend := os.environ.get("KERAS_BACKEND"):
-        return backend
-    config = Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "keras.json"
-    try:
-        return str(json.loads(config.read_text())["backend"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return "tensorflow"
+from featx.backend import is_installed, keras_backend
 
 
 @cache
@@ -35,6 +19,8 @@ def has_gpu() -> bool:
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
     if not Path("/proc/driver/nvidia/version").exists() or not is_installed("tensorflow"):
+        return False
+    if keras_backend() != "tensorflow":
         return False
     from featx.quiet import import_keras
 

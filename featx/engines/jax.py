@@ -1,4 +1,4 @@
-"""JAX: the same Keras graph under KERAS_BACKEND=jax, with no TensorFlow installed."""
+"""JAX: the same Keras graph on Keras's JAX backend, with no TensorFlow installed."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
+from featx.backend import is_installed, use_backend
 from featx.engines.base import Runner
-from featx.engines.device import cpu_batch_size, is_installed, keras_backend
+from featx.engines.device import cpu_batch_size
 from featx.engines.tensorflow import POLICIES
 from featx.errors import EngineError
 from featx.quiet import import_keras
@@ -20,13 +21,12 @@ class JaxEngine:
     """The Keras graph as one jitted JAX function."""
 
     name = "jax"
-    summary = "for installations without TensorFlow; set KERAS_BACKEND=jax"
+    summary = "for installations without TensorFlow"
+    backend = "jax"
 
     def missing(self) -> str | None:
-        """Return the command that provides what is missing; None where nothing is."""
-        if not is_installed("jax"):
-            return "pip install jax, and set KERAS_BACKEND=jax"
-        return None if keras_backend() == "jax" else "export KERAS_BACKEND=jax"
+        """Return the pip command that installs what is missing; None where nothing is."""
+        return None if is_installed("jax") else "pip install jax"
 
     def precisions(self) -> tuple[str, ...]:
         """Return the precisions that JAX can compute in here."""
@@ -39,6 +39,7 @@ class JaxEngine:
         self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
     ) -> Runner:
         """Compile the graph; see `Engine.load`."""
+        use_backend(self.backend)
         if precision not in self.precisions():
             raise EngineError(
                 f"The engine 'jax' does not compute in {precision} here. It can: "

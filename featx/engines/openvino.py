@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
+from featx.backend import is_installed, use_backend
 from featx.engines.base import Runner
-from featx.engines.device import cpu_batch_size, is_installed, keras_backend
+from featx.engines.device import cpu_batch_size
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
@@ -21,6 +22,7 @@ class OpenVinoEngine:
     """The Keras graph as OpenVINO IR; several infer requests at once, one thread each."""
 
     name = "openvino"
+    backend = "tensorflow"
     summary = "fastest on a CPU; float32, and bfloat16 where the CPU has it"
 
     def missing(self) -> str | None:
@@ -39,11 +41,7 @@ class OpenVinoEngine:
         self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
     ) -> Runner:
         """Convert and compile the graph; see `Engine.load`."""
-        if keras_backend() != "tensorflow":
-            raise EngineError(
-                "The engine 'openvino' reads graphs that Keras builds with TensorFlow, but Keras's "
-                f"backend here is {keras_backend()!r}. Unset KERAS_BACKEND, or use --engine jax."
-            )
+        use_backend(self.backend)
         if precision not in self.precisions():
             raise EngineError(
                 f"The engine 'openvino' cannot compute in {precision} on this CPU. It can: "

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
+from featx.backend import is_installed, use_backend
 from featx.engines.base import Runner
-from featx.engines.device import cpu_batch_size, has_gpu, is_installed, keras_backend
+from featx.engines.device import cpu_batch_size, has_gpu
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
@@ -22,6 +23,7 @@ class TensorFlowEngine:
     """The Keras graph as one traced TensorFlow function."""
 
     name = "tensorflow"
+    backend = "tensorflow"
     summary = "for a GPU (XLA, mixed precision); works on a CPU"
 
     def missing(self) -> str | None:
@@ -36,11 +38,7 @@ class TensorFlowEngine:
         self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
     ) -> Runner:
         """Trace the graph; see `Engine.load`."""
-        if keras_backend() != "tensorflow":
-            raise EngineError(
-                f"The engine 'tensorflow' needs Keras's TensorFlow backend; it is "
-                f"{keras_backend()!r} here. Unset KERAS_BACKEND."
-            )
+        use_backend(self.backend)
         if precision not in self.precisions():
             raise EngineError(
                 f"The engine 'tensorflow' does not compute in {precision} here. It can: "

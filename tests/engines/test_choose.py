@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from featx.backbones import parse_backbone, resolve_weights
+from featx.backend import keras_backend, require_backend
 from featx.engines import ENGINES, choose_engine
-from featx.engines.device import cpu_batch_size, has_gpu, keras_backend
+from featx.engines.device import cpu_batch_size, has_gpu
 from featx.errors import EngineError, UnknownNameError
 from featx.records import TapSpec
 
@@ -15,14 +20,23 @@ from featx.records import TapSpec
 def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-untyped-def]
     """A machine described by what is installed, whether it has a GPU, and Keras's backend."""
 
-    def describe(*installed: str, gpu: bool = False, backend: str = "tensorflow") -> None:
-        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    def describe(
+        *installed: str, gpu: bool = False, backend: str = "", imported: str = "", file: str = ""
+    ) -> None:
+        monkeypatch.delitem(sys.modules, "keras", raising=False)
+        if imported:
+            config = SimpleNamespace(backend=lambda: imported)
+            monkeypatch.setitem(sys.modules, "keras", SimpleNamespace(config=config))
+        # Set first, so that the end of the test takes away what featx sets.
         monkeypatch.setenv("KERAS_BACKEND", backend)
+        if not backend:
+            monkeypatch.delenv("KERAS_BACKEND")
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+        (tmp_path / "keras.json").write_text(f'{{"backend": "{file}"}}' if file else "not json")
         monkeypatch.setattr("featx.engines.choose.has_gpu", lambda: gpu)
-        for module in ("openvino", "tensorflow", "jax"):
-            monkeypatch.setattr(
-                f"featx.engines.{module}.is_installed", lambda name: name in installed
-            )
+        for module in ("backend", *(f"engines.{m}" for m in ("openvino", "tensorflow", "jax"))):
+            monkeypatch.setattr(f"featx.{module}.is_installed", lambda name: name in installed)
+        monkeypatch.setattr("featx.engines.choose.is_installed", lambda name: name in installed)
 
     return describe
 
@@ -47,9 +61,26 @@ def test_tensorflow_on_a_gpu(machine) -> None:  # type: ignore[no-untyped-def]
 def test_jax_where_keras_is_set_to_it(machine) -> None:  # type: ignore[no-untyped-def]
     machine("openvino", "tensorflow", "jax", backend="jax")
     assert choose_engine()[0] == "jax"
+    machine("openvino", "tensorflow", "jax", file="jax")
+    assert choose_engine()[0] == "jax"
     machine("openvino", "tensorflow", backend="jax")
     with pytest.raises(EngineError, match="pip install jax"):
         choose_engine()
+
+
+def test_jax_where_there_is_no_tensorflow_whatever_keras_wrote_down(machine) -> None:  # type: ignore[no-untyped-def]
+    for file in ("tensorflow", ""):
+        machine("openvino", "jax", file=file)
+        assert choose_engine()[0] == "jax"
+        assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_no_engine_at_all_says_what_to_install(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("openvino")
+    with pytest.raises(EngineError, match="pip install openvino tensorflow"):
+        choose_engine()
+    with pytest.raises(EngineError, match="pip install openvino tensorflow"):
+        require_backend()
 
 
 def test_an_engine_asked_for_by_name(machine) -> None:  # type: ignore[no-untyped-def]
@@ -59,9 +90,24 @@ def test_an_engine_asked_for_by_name(machine) -> None:  # type: ignore[no-untype
         choose_engine("openvino")
     with pytest.raises(EngineError, match="pip install jax"):
         choose_engine("jax")
-    machine("tensorflow", "jax")
-    with pytest.raises(EngineError, match="KERAS_BACKEND=jax"):
+
+
+def test_an_engine_asked_for_sets_keras_to_its_backend(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("openvino", "tensorflow", "jax")
+    assert choose_engine("jax")[0] == "jax"
+    assert keras_backend() == "jax"
+    machine("openvino", "tensorflow", "jax", file="jax")
+    assert choose_engine("openvino")[0] == "openvino"
+    assert keras_backend() == "tensorflow"
+
+
+def test_an_engine_whose_backend_cannot_be_had_any_more(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("tensorflow", "jax", imported="tensorflow")
+    with pytest.raises(EngineError, match=r"is imported with 'tensorflow'.*KERAS_BACKEND=jax"):
         choose_engine("jax")
+    machine("openvino", "tensorflow", "jax", backend="jax")
+    with pytest.raises(EngineError, match="without KERAS_BACKEND"):
+        choose_engine("openvino")
 
 
 def test_unknown_engine() -> None:
@@ -69,18 +115,45 @@ def test_unknown_engine() -> None:
         choose_engine("openvion")
 
 
-def test_keras_backend_is_the_environments_else_the_files(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.delenv("KERAS_BACKEND", raising=False)
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+def test_keras_backend_is_the_environments_else_the_files(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("tensorflow", "torch", "jax")
     assert keras_backend() == "tensorflow"
-    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    machine("tensorflow", "torch", "jax", file="torch")
     assert keras_backend() == "torch"
-    (tmp_path / "keras.json").write_text("not json")
+    machine("tensorflow", "jax", file="torch")
     assert keras_backend() == "tensorflow"
-    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    machine("tensorflow", "torch", "jax", file="torch", backend="jax")
     assert keras_backend() == "jax"
+    machine("tensorflow", "jax", backend="jax", imported="tensorflow")
+    assert keras_backend() == "tensorflow"
+
+
+NO_BACKEND = """
+import sys
+for name in ("tensorflow", "jax", "torch"):
+    sys.modules[name] = None
+import featx.backend
+featx.backend.is_installed = lambda name: name in {installed}
+from featx.errors import EngineError
+from featx.quiet import import_keras
+try:
+    import_keras()
+except EngineError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_keras_is_not_even_imported_where_it_has_no_backend(tmp_path: Path) -> None:
+    environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_BACKEND.format(installed=set())],
+        env={**environment, "KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("Keras has no backend here")
 
 
 def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,6 +175,7 @@ def test_engines_refuse_another_keras_backend_and_precision(
     arguments = (spec, resolve_weights(spec), [TapSpec("", "avg")])
     with pytest.raises(EngineError, match=r"float8.*float32"):
         engine.load(*arguments, "float8")
+    monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(EngineError, match="KERAS_BACKEND"):
         engine.load(*arguments, "float32")
