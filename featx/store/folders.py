@@ -84,9 +84,9 @@ def read_dataset(folder: Path) -> dict[str, Any]:
 
 def write_dataset(folder: Path, name: str, root: str) -> None:
     """Note the data set that `folder` belongs to, unless it says so already."""
+    make_folder(folder)
+    sweep(folder)  # also where nothing is to be noted: a killed run may have died doing so
     if read_dataset(folder) != {"name": name, "root": root}:
-        make_folder(folder)
-        sweep(folder)
         write_file(folder / DATASET_FILE, _dump({"name": name, "root": root}))
 
 

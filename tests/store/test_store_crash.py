@@ -24,7 +24,7 @@ from fake_cache import (
 
 from featx.errors import CacheWriteError
 from featx.records import DatasetIndex
-from featx.store import CacheEntry, load_features, plan_rows, verify
+from featx.store import CacheEntry, dataset_dir, load_features, plan_rows, verify
 from featx.store.atomic import new_file, stale_temps, temp_path, write_file
 
 HERE = Path(__file__).parent
@@ -180,3 +180,23 @@ def test_only_the_leavings_of_the_dead_are_swept(tmp_path: Path) -> None:
         path.touch()
     os.utime(old, (0, 0))
     assert set(stale_temps(tmp_path)) == {theirs, old}
+
+
+def test_what_a_run_left_that_was_killed_naming_the_data_set_is_swept(tmp_path: Path) -> None:
+    """Also where another run has noted the name since, so that there is nothing to write."""
+    script = """
+import os, signal, sys
+from pathlib import Path
+from featx.store import dataset_dir
+os.replace = lambda *args, **kwargs: os.kill(os.getpid(), signal.SIGKILL)
+dataset_dir(Path(sys.argv[1]), "photos", "/photos", create=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    folder = tmp_path / "photos"
+    (left,) = folder.iterdir()
+    waiting = left.rename(tmp_path / left.name)
+    assert dataset_dir(tmp_path, "photos", "/photos", create=True) == folder
+    waiting.rename(left)  # the other run was faster, and did not see it
+    dataset_dir(tmp_path, "photos", "/photos", create=True)
+    assert [path.name for path in folder.iterdir()] == ["dataset.json"]
