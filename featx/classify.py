@@ -28,6 +28,7 @@ def classify(
     target: str | None = None,
     fuse: Sequence[str] = (),
     fused_only: bool = False,
+    average: Sequence[int] = (),
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] | None = "runs",
     progress: bool = False,
@@ -46,6 +47,9 @@ def classify(
         See `featx.evaluate.evaluate`.
     target : str, optional
         Label column; default: the first.
+    average : sequence of int
+        For each number, at least 2, a row that averages the probabilities of so many heads: those
+        best on held-out training rows, over all features compared (`featx.evaluate.average`).
     runs_dir : path, optional
         Where a record of each run is written; None writes none.
     progress : bool
@@ -63,7 +67,7 @@ def classify(
         As `evaluate`.
     """
     from featx.compare import compare
-    from featx.evaluate import evaluate
+    from featx.evaluate import TestOutcomes, average_best, check_count, evaluate
     from featx.heads import parse_head
     from featx.progress import Bars
     from featx.runs import save_run
@@ -80,6 +84,9 @@ def classify(
         fused_only=fused_only,
         cache_dir=cache_dir,
     )
+    for n in average:
+        check_count(n, len(sources) * len({spec.text for spec in specs}))
+    outcomes = TestOutcomes(max(average)) if average else None
     records = []
     with Bars(progress, unit="fit") as bars:
         for source in sources:
@@ -94,7 +101,11 @@ def classify(
                 test_fraction=test_fraction,
                 seed=seed,
                 progress=partial(_show, bars, label),
+                outcomes=outcomes,
             )
+    if outcomes is not None:
+        for n in dict.fromkeys(average):
+            records += average_best(outcomes, n)
     if runs_dir is not None:
         for record in records:
             save_run(record, runs_dir)

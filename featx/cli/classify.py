@@ -32,8 +32,17 @@ from featx.cli import options
     multiple=True,
     callback=options.specs,
     metavar="SPEC",
-    help="Head, with parameters: linear_svc, 'knn(k=5)', 'mlp(hidden=(512, 256))'. "
-    "See: featx list heads. [default: linear_svc,logreg]",
+    help="Head, with parameters: linear_svc, 'knn(k=5)', 'mlp(hidden=(512, 256))'; with steps "
+    "before it: power+l2+linear_svc, 'pca(n=128)+knn'. See: featx list heads. "
+    "[default: linear_svc,logreg]",
+)
+@click.option(
+    "--average",
+    multiple=True,
+    callback=options.counts,
+    metavar="N",
+    help="Add a row that averages the probabilities of the N heads that are best on held-out "
+    "training images, over all features compared.",
 )
 @click.option(
     "--shots",
@@ -79,6 +88,7 @@ def classify(
     fuse: tuple[str, ...],
     fused_only: bool,
     heads: tuple[str, ...],
+    average: tuple[int, ...],
     shots: tuple[int | None, ...],
     draws: int,
     folds: int,
@@ -108,6 +118,7 @@ def classify(
         fuse=fuse,
         fused_only=fused_only,
         heads=heads or ("linear_svc", "logreg"),
+        average=average,
         shots=shots,
         draws=draws,
         folds=folds,

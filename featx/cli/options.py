@@ -125,6 +125,18 @@ def whole_numbers(
     return tuple(dict.fromkeys(found))
 
 
+def counts(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[int, ...]:
+    """Read `--average 2 --average 3,5`: whole numbers from 2."""
+    found = []
+    for value in specs(context, parameter, values):
+        if not value.isdigit() or int(value) < 2:
+            raise click.BadParameter(f"{value!r} is not a whole number from 2.")
+        found.append(int(value))
+    return tuple(dict.fromkeys(found))
+
+
 def _paths_or_words(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:

@@ -8,15 +8,26 @@ from typing import Any
 
 import numpy as np
 
-from featx.errors import SpecError
+from featx.errors import SpecError, SplitError
+from featx.evaluate.average import Candidate, TestOutcomes, average_best, check_count
 from featx.evaluate.run import Draw, about_split, run_head
 from featx.evaluate.sealed import TestRows, TrainingRows, seal
 from featx.heads import HEADS, parse_head
 from featx.records import FeatureSet, HeadSpec, RunRecord
-from featx.selection import SteppedRows, inner_folds
+from featx.selection import Fold, SteppedRows, inner_folds
 from featx.split import draw_shots, make_split
 
-__all__ = ["Progress", "TestRows", "TrainingRows", "evaluate", "seal"]
+__all__ = [
+    "Candidate",
+    "Progress",
+    "TestOutcomes",
+    "TestRows",
+    "TrainingRows",
+    "average_best",
+    "check_count",
+    "evaluate",
+    "seal",
+]
 
 Progress = Callable[[RunRecord, int, int], object]
 """Told each record as it is made, the number made so far, and the number in all."""
@@ -33,6 +44,7 @@ def evaluate(
     folds: int = 5,
     n_jobs: int = 1,
     progress: Progress | None = None,
+    outcomes: TestOutcomes | None = None,
 ) -> list[RunRecord]:
     """Fit every head at every number of shots and draw, and score it on the test rows.
 
@@ -60,6 +72,8 @@ def evaluate(
         Processes for the draws; 1 is none but this, and linear algebra is threaded already.
     progress : callable, optional
         Called as progress(record, done, total).
+    outcomes : TestOutcomes, optional
+        Takes in every run, for averages; every head is then scored on held-out training rows.
 
     Returns
     -------
@@ -69,7 +83,7 @@ def evaluate(
     Raises
     ------
     SplitError
-        Too few rows for the split or the shots.
+        Too few rows for the split or the shots, or with `outcomes` to hold any out.
     HeadError
         A head that cannot be fitted.
     """
@@ -90,12 +104,26 @@ def evaluate(
     about = about_split(features, split)
     totals = np.bincount(features.y)
     jobs = list(_jobs(specs, training, dict.fromkeys(shots), draws, seed, features.classes, totals))
+    pairs = [_folds(job.draw, training, folds) for job in jobs]
+    for job, found in zip(jobs, pairs, strict=True):
+        if outcomes is not None and not found:
+            amount = f"{job.draw.shots} shots" if job.draw.shots else "all training images"
+            raise SplitError(
+                f"The heads to average are chosen on held-out training images, but {amount} leave "
+                "a class without any. Take more shots, or no average."
+            )
     total = sum(len(job.specs) for job in jobs)
+    run_jobs = [
+        (job, found, features, training, test, about, outcomes is not None)
+        for job, found in zip(jobs, pairs, strict=True)
+    ]
     records: list[RunRecord] = []
-    for made in _run_all(jobs, features, training, test, about, folds, n_jobs):
-        records.append(made)
+    for record, probabilities in _run_all(run_jobs, n_jobs):
+        records.append(record)
+        if outcomes is not None and probabilities is not None:
+            outcomes.add(record, probabilities)
         if progress:
-            progress(made, len(records), total)
+            progress(record, len(records), total)
     return records
 
 
@@ -139,54 +167,56 @@ def _jobs(
             yield _Job(tuple(specs), Draw(count, draw, rows, none, seed + draw))
 
 
-def _run_all(
-    jobs: Sequence[_Job],
-    features: FeatureSet,
-    training: TrainingRows,
-    test: TestRows,
-    about: dict[str, Any],
-    folds: int,
-    n_jobs: int,
-) -> Iterator[RunRecord]:
+def _folds(draw: Draw, training: TrainingRows, folds: int) -> list[Fold]:
+    """Return what to choose on in a draw, by positions in its training rows, then its others."""
+    rows = np.concatenate([draw.train, draw.val])
+    if len(draw.val):
+        return [(np.arange(len(draw.train)), np.arange(len(draw.train), len(rows)))]
+    return inner_folds(
+        training.y[rows],
+        folds=folds,
+        seed=draw.seed,
+        digests=training.pick(training.digests, rows),
+        groups=training.pick(training.groups, rows),
+    )
+
+
+_Run = tuple[RunRecord, np.ndarray | None]
+
+
+def _run_all(jobs: Sequence[tuple[Any, ...]], n_jobs: int) -> Iterator[_Run]:
     if n_jobs == 1:
         for job in jobs:
-            yield from _run_job(job, features, training, test, about, folds)
+            yield from _run_job(*job)
         return
     from joblib import Parallel, delayed
 
-    calls = (delayed(_listed)(job, features, training, test, about, folds) for job in jobs)
-    for made in Parallel(n_jobs=n_jobs, return_as="generator")(calls):
+    for made in Parallel(n_jobs=n_jobs, return_as="generator")(
+        delayed(_listed)(*job) for job in jobs
+    ):
         yield from made
 
 
-def _listed(*arguments: Any) -> list[RunRecord]:
+def _listed(*arguments: Any) -> list[_Run]:
     return list(_run_job(*arguments))
 
 
 def _run_job(
     job: _Job,
+    folds: Sequence[Fold],
     features: FeatureSet,
     training: TrainingRows,
     test: TestRows,
     about: dict[str, Any],
-    folds: int,
-) -> Iterator[RunRecord]:
+    scored: bool,
+) -> Iterator[_Run]:
     """Run every head on one draw; the rows are read once for all of them."""
     draw = job.draw
     rows = np.concatenate([draw.train, draw.val])
     X, y = training.take(rows), training.y[rows]
-    if len(draw.val):
-        pairs = [(np.arange(len(draw.train)), np.arange(len(draw.train), len(y)))]
-    else:
-        pairs = inner_folds(
-            y,
-            folds=folds,
-            seed=draw.seed,
-            digests=training.pick(training.digests, rows),
-            groups=training.pick(training.groups, rows),
-        )
-    plain = stepped = SteppedRows((), X, pairs)
+    plain = stepped = SteppedRows((), X, folds)
     for spec in job.specs:
         if spec.steps != stepped.specs:  # of the rows after steps one set is held at a time
-            stepped = SteppedRows(spec.steps, X, pairs) if spec.steps else plain
-        yield run_head(spec, draw, X, y, stepped, features, test, about)
+            stepped = SteppedRows(spec.steps, X, folds) if spec.steps else plain
+        record, found = run_head(spec, draw, X, y, stepped, features, test, about, scored=scored)
+        yield record, found if scored else None

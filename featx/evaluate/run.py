@@ -60,7 +60,9 @@ def run_head(
     features: FeatureSet,
     test: TestRows,
     about: Mapping[str, Any],
-) -> RunRecord:
+    *,
+    scored: bool = False,
+) -> tuple[RunRecord, np.ndarray | None]:
     """Choose and fit `spec` on one draw, then score it on the test rows.
 
     Parameters
@@ -77,10 +79,14 @@ def run_head(
     test : TestRows
     about : mapping
         `about_split`.
+    scored : bool
+        As `choose_params`.
 
     Returns
     -------
-    RunRecord
+    record : RunRecord
+    probabilities : ndarray of shape (n_test, n_classes), float64, or None
+        Calibrated, of the test rows; None where nothing could be held out to calibrate on.
 
     Raises
     ------
@@ -92,7 +98,7 @@ def run_head(
         started = time.perf_counter()
         rows = stepped.X if HEADS.get(spec.name).streams else in_memory(stepped.X)
         step_seconds = time.perf_counter() - started
-        choice = choose_params(spec, rows, y, stepped.spaces, on=on, seed=draw.seed)
+        choice = choose_params(spec, rows, y, stepped.spaces, on=on, seed=draw.seed, scored=scored)
         started = time.perf_counter() - step_seconds
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
@@ -122,7 +128,7 @@ def run_head(
         probabilities=probabilities,
         seed=draw.seed,
     )
-    return RunRecord(
+    record = RunRecord(
         kind="head",
         dataset=features.dataset,
         key=features.key,
@@ -150,10 +156,11 @@ def run_head(
             "test_rows": test.rows.astype(np.int64),
             "y_true": y_test.astype(np.int32),
             "y_pred": y_pred.astype(np.int32),
-            **_kept_scores(scores),
+            **keep_scores(scores),
         },
         parts=tuple(features.provenance.get("parts", ())),
     )
+    return record, probabilities
 
 
 def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
@@ -211,7 +218,8 @@ def _all_columns(
     return full
 
 
-def _kept_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
+def keep_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the arrays of a record that hold scores: all, or the ten best of many classes."""
     if scores.shape[1] <= MAX_FULL_SCORES:
         return {"scores": scores.astype(np.float32)}
     best = np.argsort(-scores, axis=1, kind="stable")[:, :10]

@@ -53,7 +53,8 @@ class Choice:
         The head with the chosen value written in.
     record : mapping
         "on" ("validation", "folds", "given" or "none"), "parameter", "metric", "folds", "chosen",
-        "at_edge", and "curve": a mapping a value with "value", "score", "fold_scores", "seconds".
+        "at_edge", "score" (of what was chosen) and "score_on" (as "on", never "given"), and
+        "curve": a mapping a value with "value", "score", "fold_scores", "seconds".
     temperature : float or None
         For softmax(scores / temperature), of a head that gives no probabilities itself.
     seconds : float
@@ -73,6 +74,7 @@ def choose_params(
     *,
     on: str,
     seed: int = 0,
+    scored: bool = False,
 ) -> Choice:
     """Try the values of the head's searched parameter and keep the best.
 
@@ -93,6 +95,8 @@ def choose_params(
     on : str
         "validation" or "folds"; goes to the record.
     seed : int
+    scored : bool
+        Score the head on the held-out rows even where there is nothing to choose.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def choose_params(
     record: dict[str, Any] = {"on": "given", "parameter": entry.searched or None, "curve": []}
     if entry.searched:
         record["chosen"] = spec.params.get(entry.searched, entry.defaults[entry.searched])
-    if entry.calibrated and not searching:
+    if entry.calibrated and not searching and not scored:
         return Choice(spec, record)
     if not spaces.folds:
         record["on"] = "none" if searching else "given"
@@ -122,6 +126,7 @@ def choose_params(
                 break
     record["curve"] = [_point(t) for t in trials]
     record |= {"metric": "accuracy", "folds": len(spaces.folds)}
+    record |= {"score": record["curve"][best]["score"], "score_on": on}
     record["warnings"] = warning_texts(caught)
     if searching:
         spec = replace(spec, params={**spec.params, entry.searched: trials[best].value})

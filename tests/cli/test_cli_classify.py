@@ -1,4 +1,4 @@
-"""`featx classify`: fused backbones."""
+"""`featx classify`: fused backbones, steps, averages."""
 
 from __future__ import annotations
 
@@ -112,3 +112,44 @@ def test_a_backbone_cached_twice_must_be_told_apart(
         cli, two, "--fuse", f"mobilenet+{SMALL}", "-w", tmp_path / "w.weights.h5", "-w", "random"
     )
     assert found[-1]["backbone"] == f"mobilenet+{SMALL} (random weights)"
+
+
+def test_averages_stand_below_the_heads(cli: Cli, two: Path) -> None:
+    words = ["--head", "l2+knn(k=3)", "--fuse", f"mobilenet+{SMALL}", "--average", "2,3"]
+    found = rows(cli, two, *words, "--average", "4")
+    assert [row["head"] for row in found] == (
+        ["centroid", "l2+knn(k=3)"] * 3 + [f"average(n={n})" for n in (2, 3, 4)]
+    )
+    average = found[-1]
+    assert (average["kind"], average["backbone"], average["tap"]) == ("head", "", "avg")
+    names = {f"{row['backbone']} {row['tap']} {row['head']}" for row in found[:6]}
+    assert set(average["params"]["members"]) < names
+    assert average["n_test"] == found[0]["n_test"]
+    status, out, _ = cli("classify", two, "--quiet", *words)
+    assert status == 0
+    assert "average(n=2)" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--average", "9"], "Cannot average the best 9 heads: 8 are compared"),
+        (["--average", "2", "--shots", "1"], "1 shots leave a class without any"),
+        (["--head", "l2+knnn"], "Did you mean 'knn'"),
+        (["--head", "l2"], "l2 is a step"),
+    ],
+)
+def test_what_cannot_be_averaged_or_stepped_is_one_line_with_the_remedy(
+    cli: Cli, two: Path, words: list[str], expected: str
+) -> None:
+    status, out, err = cli("classify", two, "--quiet", *words)
+    assert (status, out) == (1, "")
+    assert len(err.strip().splitlines()) == 1
+    assert expected in err
+
+
+@pytest.mark.parametrize("value", ["1", "0", "x", "2.5", "-3"])
+def test_averages_of_less_than_two_are_wrong_usage(cli: Cli, value: str) -> None:
+    status, _, err = cli("classify", "--average", value)
+    assert status == 2
+    assert "whole number from 2" in err
