@@ -1,11 +1,12 @@
 """Linear heads against scikit-learn's, in one run: time, objective, predictions, memory.
 
-    python benchmarks/bench_heads.py                     # every case; scikit-learn takes minutes
-    python benchmarks/bench_heads.py --quick             # smaller shapes
-    python benchmarks/bench_heads.py --flat features.npz # X (n, 50176) and y in place of made ones
+    python benchmarks/bench_heads.py                    # every case; scikit-learn takes minutes
+    python benchmarks/bench_heads.py --quick            # smaller shapes
+    python benchmarks/bench_heads.py --entry features/trashnet/mobilenet-0123456789ab
 
-Features are made to look like embeddings: ReLU of a low-rank signal and noise. Every fit includes
-the standardisation. A ratio of times comes with the relative objectives, so that no time is bought
+With --entry, a cache entry with the taps avg and flatten, the wide and the pooled case are real
+features (70% of the rows); else, as in the other cases, they are made to look like embeddings: ReLU
+of a low-rank signal and noise. Every fit includes the standardisation. A ratio of times comes with the relative objectives, so that no time is bought
 with accuracy: `excess` is (ours - scikit-learn's) / scikit-learn's, negative where ours is lower.
 Results go to benchmarks/results/heads.{json,md}.
 """
@@ -14,23 +15,23 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import resource
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
-import sklearn
+from machine import describe_machine
 from sklearn import linear_model, svm
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import featx
 from featx.heads.linear.gram import gram_spaces
+from featx.heads.linear.threads import side_by_side
 from featx.heads.linear_svc import LinearSVC
 from featx.heads.logreg import LogisticRegression
 from featx.heads.ridge import Ridge
@@ -140,13 +141,13 @@ def few_shot_table(quick: bool) -> dict[str, Any]:
             sets = [np.concatenate([o[y[o] == k][:100] for k in range(classes)]) for o in order]
             held = [np.setdiff1d(np.arange(n), rows) for rows in sets]
             started = time.perf_counter()
-            spaces = gram_spaces(X, sets, held, standardize=True, centred=True)
-            for rows, others, space in zip(sets, held, spaces, strict=True):
-                for head in heads:
-                    scores = head.path_decisions(
-                        X, y, rows=rows, held=others, space=space if len(rows) < width else None
-                    )
-                    fits += len(scores)
+            spaces = gram_spaces(X, sets, held, standardize=True, centred=True, dtype=np.float32)
+            tasks = [
+                partial(head.path_decisions, X, y, rows=rows, held=others, space=space)
+                for rows, others, space in zip(sets, held, spaces, strict=True)
+                for head in heads
+            ]
+            fits += sum(len(scores) for scores in side_by_side(tasks))
             seconds += time.perf_counter() - started
     row = {"case": "table of 4 backbones, 5 draws", "seconds": seconds, "fits": fits}
     print(json.dumps(row), flush=True)
@@ -226,24 +227,6 @@ def wide_memory(quick: bool) -> dict[str, Any]:
     return row
 
 
-def machine() -> dict[str, Any]:
-    cpu = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            cpu = line.split(":", 1)[1].strip()
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    return {
-        "cpu": cpu,
-        "cores": len(os.sched_getaffinity(0)),
-        "memory_gib": round(memory, 1),
-        "load_average_at_start": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "numpy": np.__version__,
-        "scipy": scipy.__version__,
-        "scikit-learn": sklearn.__version__,
-    }
-
-
 def markdown(report: dict[str, Any]) -> str:
     lines = ["# Linear heads against scikit-learn", ""]
     lines += [f"- {k}: {v}" for k, v in report["machine"].items()]
@@ -257,77 +240,108 @@ def markdown(report: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def memory(quick: bool, _: str | None) -> list[dict[str, Any]]:
+    return [streaming(quick), wide_memory(quick)]
+
+
+def table(quick: bool, _: str | None) -> list[dict[str, Any]]:
+    return [few_shot_table(quick)]
+
+
+def paths(quick: bool, entry: str | None) -> list[dict[str, Any]]:
+    made = make_features(*((1500, 128, 20) if quick else (4000, 512, 10)))
+    rows = []
+    for X, y in [made, real_features(entry, "avg")] if entry else [made]:
+        for head in (LinearSVC, LogisticRegression, Ridge):
+            name = f"25-value path, {head.__name__}, {_shape(X, y)}"
+            rows.append(path_rows(name, head(standardize=True), X, y))
+    return rows
+
+
+def wide(quick: bool, entry: str | None) -> list[dict[str, Any]]:
+    """Flattened features: one fit, and a path, against that many fits of scikit-learn's."""
+    if entry:
+        X, y = real_features(entry, "flatten")
+    else:
+        X, y = make_features(*((300, 4000, 6) if quick else (1769, 50_176, 6)))
+    theirs = svm.LinearSVC(dual="auto", max_iter=1000, random_state=0)
+    ours = LinearSVC(standardize=True)
+    one = compare(f"LinearSVC, C=1, {_shape(X, y)}", ours, theirs, svc_objective, X, y)
+    path = path_rows(f"25-value path, LinearSVC, {_shape(X, y)}", ours, X, y)
+    path["sklearn_one_fit_times_25_over_path"] = 25 * one["sklearn_seconds"] / path["path_seconds"]
+    return [one, path]
+
+
+def logreg(quick: bool, entry: str | None) -> list[dict[str, Any]]:
+    cases = [make_features(*((1500, 128, 20) if quick else (8000, 1024, 100)))]
+    if entry:
+        cases.append(real_features(entry, "avg"))
+    return [
+        compare(
+            f"LogisticRegression, C={C}, {_shape(X, y)}",
+            LogisticRegression(C, standardize=True),
+            linear_model.LogisticRegression(C=C, max_iter=10_000, tol=1e-6),
+            log_objective,
+            X,
+            y,
+        )
+        for X, y in cases
+        for C in (0.01, 1.0)
+    ]
+
+
+def svc(quick: bool, entry: str | None) -> list[dict[str, Any]]:
+    cases = [make_features(*((1500, 128, 20) if quick else (8000, 1024, 100)))]
+    if entry:
+        cases.insert(0, real_features(entry, "avg"))
+    return [
+        compare(
+            f"LinearSVC, C={C}, {_shape(X, y)}",
+            LinearSVC(C, standardize=True),
+            svm.LinearSVC(C=C, dual="auto", max_iter=1000, random_state=0),
+            svc_objective,
+            X,
+            y,
+        )
+        for X, y in cases
+        for C in (0.01,)
+    ]
+
+
+# Memory first: the peak of a process only grows.
+CASES = {
+    "memory": memory,
+    "table": table,
+    "path": paths,
+    "wide": wide,
+    "logreg": logreg,
+    "svc": svc,
+}
+
+
+def real_features(entry: str, tap: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return 70% of an entry's rows."""
+    features = featx.load_features(entry, tap=tap)
+    n = len(features.y)
+    rows = np.sort(np.random.default_rng(0).permutation(n)[: int(0.7 * n)])
+    return features.X[rows], features.y[rows]
+
+
+def _shape(X: np.ndarray, y: np.ndarray) -> str:
+    return f"{X.shape[0]:,} x {X.shape[1]:,}, {len(np.unique(y))} classes"
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--quick", action="store_true", help="smaller shapes")
-    parser.add_argument("--flat", type=Path, help=".npz with X (n, d) and y for the wide case")
-    parser.add_argument("--only", nargs="*", default=[], help="svc logreg flat path table memory")
+    parser.add_argument("--entry", help="cache entry with the taps avg and flatten")
+    parser.add_argument("--only", nargs="*", default=[], choices=CASES, help="these cases alone")
     args = parser.parse_args(argv)
-    report: dict[str, Any] = {"machine": machine(), "quick": args.quick, "rows": []}
-    rows = report["rows"]
-
-    def wanted(name: str) -> bool:
-        return not args.only or name in args.only
-
-    # Memory first: the peak of a process only grows.
-    if wanted("memory"):
-        rows += [streaming(args.quick), wide_memory(args.quick)]
-    if wanted("table"):
-        rows.append(few_shot_table(args.quick))
-    n, d, classes = (1500, 128, 20) if args.quick else (8000, 1024, 100)
-    X, y = make_features(n, d, classes)
-    shape = f"{n} x {d}, {classes} classes"
-    if wanted("path"):
-        few = make_features(*((1500, 128, 20) if args.quick else (4000, 512, 10)))
-        for head in (LinearSVC, LogisticRegression, Ridge):
-            name = f"25-value path, {head.__name__}, {few[0].shape}, {few[1].max() + 1} classes"
-            rows.append(path_rows(name, head(standardize=True), *few))
-    if wanted("flat"):
-        if args.flat:
-            loaded = np.load(args.flat)
-            F, labels = loaded["X"], loaded["y"]
-        else:
-            F, labels = make_features(*((300, 4000, 6) if args.quick else (1769, 50_176, 6)))
-        flat = f"{F.shape[0]} x {F.shape[1]}, {len(np.unique(labels))} classes"
-        one = compare(
-            f"LinearSVC, C=1, {flat}",
-            LinearSVC(standardize=True),
-            svm.LinearSVC(dual="auto", max_iter=1000, random_state=0),
-            svc_objective,
-            F,
-            labels,
-        )
-        path = path_rows(
-            f"25-value path, LinearSVC, {flat}", LinearSVC(standardize=True), F, labels
-        )
-        path["sklearn_one_fit_times_25_over_path"] = (
-            25 * one["sklearn_seconds"] / path["path_seconds"]
-        )
-        rows += [one, path]
-    if wanted("logreg"):
-        for C in (0.01,):
-            rows.append(
-                compare(
-                    f"LogisticRegression, C={C}, {shape}",
-                    LogisticRegression(C, standardize=True),
-                    linear_model.LogisticRegression(C=C, max_iter=5000, tol=1e-6),
-                    log_objective,
-                    X,
-                    y,
-                )
-            )
-    if wanted("svc"):
-        for C in (0.01,):
-            rows.append(
-                compare(
-                    f"LinearSVC, C={C}, {shape}",
-                    LinearSVC(C, standardize=True),
-                    svm.LinearSVC(C=C, dual="auto", max_iter=1000, random_state=0),
-                    svc_objective,
-                    X,
-                    y,
-                )
-            )
+    about = describe_machine("numpy", "scipy", "scikit-learn")
+    report: dict[str, Any] = {"machine": about, "quick": args.quick, "rows": []}
+    for name, case in CASES.items():
+        if not args.only or name in args.only:
+            report["rows"] += case(args.quick, args.entry)
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "heads.json").write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "heads.md").write_text(markdown(report))

@@ -97,12 +97,15 @@ class FoldRows(RowSpaces):
 
     def rows_of_fold(self, number: int, X: Any) -> np.ndarray:
         """Return all rows, after steps that were fitted on the fold's training rows."""
-        if number not in self._kept:
+        found = self._kept.get(number)
+        if found is None:
             found = _fit_steps(self._steps, X, self.folds[number][0])[1]
-            if found.nbytes * len(self.folds) > SHARED_BYTES:
-                self._kept.clear()  # one fold at a time
-            self._kept[number] = found
-        return self._kept[number]
+            if found.nbytes * len(self.folds) <= SHARED_BYTES:
+                self._kept[number] = found
+        return found
+
+    def build(self) -> None:
+        """Do nothing: there are no shared spaces."""
 
     def of_fold(self, number: int) -> Any:
         """Return None: every head builds its own space."""

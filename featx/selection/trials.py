@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from featx.heads import HEADS, make_head
+from featx.heads.linear.threads import side_by_side
 from featx.records import HeadSpec
 from featx.selection.spaces import RowSpaces
 
@@ -93,9 +95,16 @@ def try_values(
     if not HEADS.get(spec.name).calibrated:
         per_row = len(values) * len(spaces.folds) * len(np.unique(y))
         budget = max(1, HELD_VALUES // per_row)
-    for number in range(len(spaces.folds)):
-        held = spaces.folds[number][1]
-        scored = _scores_of_fold(spec, values, X, y, spaces, number, seed)
+    tasks = [
+        partial(_scores_of_fold, spec, values, X, y, spaces, number, seed)
+        for number in range(len(spaces.folds))
+    ]
+    if HEADS.get(spec.name).streams:  # the linear heads, whose matrix products let others run
+        spaces.build()
+        found = side_by_side(tasks)
+    else:
+        found = [task() for task in tasks]
+    for (_, held), scored in zip(spaces.folds, found, strict=True):
         for trial, (scores, classes, seconds) in zip(trials, scored, strict=True):
             trial.add(scores, classes, y[held], budget)
             trial.seconds += seconds
@@ -128,8 +137,8 @@ def _scores_of_fold(
     spaces: RowSpaces,
     number: int,
     seed: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray, float]]:
-    """Yield (scores, classes, seconds) a value."""
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Return (scores, classes, seconds) a value."""
     train, held = spaces.folds[number]
     X = spaces.rows_of_fold(number, X)
     parameter = HEADS.get(spec.name).searched
@@ -143,16 +152,16 @@ def _scores_of_fold(
         path = head.path_decisions(X, y, values, rows=train, held=held, space=space)
         seconds = (time.perf_counter() - started) / len(values)
         classes = np.unique(y[train])
-        for scores in path:
-            yield _two_columns(scores), classes, seconds
-        return
+        return [(_two_columns(scores), classes, seconds) for scores in path]
+    found = []
     X_train, X_held = X[train], X[held]
     for value in values:
         started = time.perf_counter()
         params = {**spec.params, parameter: value} if parameter else spec.params
         head = make_head(HeadSpec(spec.name, params), seed=seed).fit(X_train, y[train])
         scores = head_scores(head, X_held)
-        yield scores, head.classes_, time.perf_counter() - started
+        found.append((scores, head.classes_, time.perf_counter() - started))
+    return found
 
 
 def _two_columns(scores: np.ndarray) -> np.ndarray:

@@ -200,7 +200,10 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         outcomes = head._path_outcomes(head._problem(X, y, None, rows, space), values)
         head._report(values, outcomes)
         axes = space.project(X, held)
-        scores = [axes @ o.Q + o.bias for o in outcomes]
+        # One product for all values: the axes are read once.
+        together = axes @ np.concatenate([o.Q for o in outcomes], axis=1)
+        together += np.concatenate([o.bias for o in outcomes])
+        scores = np.split(together, len(outcomes), axis=1)
         return [s[:, 0] if s.shape[1] == 1 else s for s in scores]
 
     def _check_parameters(self) -> None:

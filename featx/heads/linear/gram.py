@@ -2,15 +2,16 @@
 
 With ``G = X Xᵀ = V Λ Vᵀ`` the rows of ``V Λ^½`` have the same inner products as those of `X`, and
 an L2-regularised linear model has its weights in the span of the rows; so solving on ``V Λ^½`` is
-exact, at n coordinates instead of d features. `G` is summed over blocks of columns in float64, so
-the features are read once and never held. What standardising does to a column depends on the
-training rows, so a standardised Gram matrix belongs to its row set; those of many row sets (folds,
-draws) are summed in the same pass.
+exact, at n coordinates instead of d features. `G` is summed over blocks of columns, so the features
+are read once and never held. What standardising does to a column depends on the training rows, so a
+standardised Gram matrix belongs to its row set; those of many row sets (folds, draws) are summed in
+the same pass.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from scipy.linalg import eigh
 
 from featx.errors import HeadError
 from featx.heads.linear.design import Design
-from featx.heads.linear.scaling import inverse_scale
+from featx.heads.linear.scaling import prepare
 from featx.heads.linear.sources import column_blocks
 from featx.heads.linear.space import Space
+from featx.heads.linear.threads import side_by_side
 
 Array = NDArray[Any]
 Rows = NDArray[np.integer]
@@ -42,6 +44,9 @@ class GramSpace(Space):
         The training rows on their axes.
     held_axes : ndarray of shape (len(held), r)
         The other rows, prepared alike, on the axes.
+
+    `dtype` is that of the products which made the Gram matrix; directions within their rounding
+    are left out.
     """
 
     def __init__(
@@ -56,13 +61,15 @@ class GramSpace(Space):
         *,
         standardize: bool,
         centred: bool,
+        dtype: type[np.floating] = np.float64,
     ) -> None:
         super().__init__(mean, inverse, standardize=standardize, centred=centred)
         self.X, self.rows, self.held = X, rows, held
         self.gram = gram
         values, vectors = eigh(gram, driver="evd")
         values, vectors = values[::-1], vectors[:, ::-1]
-        kept = values > 4 * np.finfo(float).eps * np.sqrt(len(values)) * max(values[0], 0.0)
+        noise = 4 * max(np.finfo(float).eps * np.sqrt(len(values)), np.finfo(dtype).eps)
+        kept = values > noise * max(values[0], 0.0)
         root = np.sqrt(values[kept])
         self.axes = vectors[:, kept] * root
         self._dual = vectors[:, kept] / root
@@ -97,6 +104,7 @@ def gram_spaces(
     *,
     standardize: bool,
     centred: bool,
+    dtype: type[np.floating] = np.float64,
 ) -> list[GramSpace]:
     """Build the spaces of several row sets in one pass over the columns of `X`.
 
@@ -109,35 +117,36 @@ def gram_spaces(
         For each row set, other rows to be scored without going back to the features.
     standardize, centred : bool
         Scale the columns to unit variance (and centre them), or centre them only.
+    dtype : float64 or float32
+        Of the products within a block of columns; sums over blocks are float64. float32 halves the
+        time and is enough to choose a value by, not for fits equal to scikit-learn's.
 
     Returns
     -------
     list of GramSpace
     """
     d = X.shape[1]
-    held_sets = held_sets or [np.empty(0, dtype=int)] * len(row_sets)
+    held_sets = list(held_sets) if held_sets else [np.empty(0, dtype=int)] * len(row_sets)
     grams = [np.zeros((len(rows), len(rows))) for rows in row_sets]
     crosses = [
         np.zeros((len(held), len(rows))) for held, rows in zip(held_sets, row_sets, strict=True)
     ]
     means = [np.zeros(d) for _ in row_sets]
     inverses = [np.ones(d) for _ in row_sets]
+
+    def add(i: int, part: slice, block: Array) -> None:
+        B = block[row_sets[i]].astype(dtype, copy=False)
+        mean, inverse = prepare(B, standardize=standardize, centred=centred)
+        means[i][part], inverses[i][part] = mean, inverse
+        grams[i] += B @ B.T
+        if len(held_sets[i]):
+            H = block[held_sets[i]].astype(dtype, copy=False)
+            H -= mean.astype(dtype)
+            H *= inverse.astype(dtype)
+            crosses[i] += H @ B.T
+
     for part, block in column_blocks(X):
-        for i, (rows, held) in enumerate(zip(row_sets, held_sets, strict=True)):
-            B = block[rows].astype(np.float64)
-            if standardize or centred:
-                means[i][part] = B.mean(axis=0)
-                B -= means[i][part]
-            if standardize:
-                variance = np.einsum("ij,ij->j", B, B) / len(B)
-                inverses[i][part] = inverse_scale(variance, means[i][part], len(B))
-                B *= inverses[i][part]
-            grams[i] += B @ B.T
-            if len(held):
-                crosses[i] += ((block[held] - means[i][part]) * inverses[i][part]) @ B.T
-    return [
-        GramSpace(X, rows, held, G, K, mean, inverse, standardize=standardize, centred=centred)
-        for rows, held, G, K, mean, inverse in zip(
-            row_sets, held_sets, grams, crosses, means, inverses, strict=True
-        )
-    ]
+        side_by_side([partial(add, i, part, block) for i in range(len(row_sets))])
+    how: dict[str, Any] = {"standardize": standardize, "centred": centred, "dtype": dtype}
+    sets = zip(row_sets, held_sets, grams, crosses, means, inverses, strict=True)
+    return side_by_side([partial(GramSpace, X, *each, **how) for each in sets])

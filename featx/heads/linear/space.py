@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.heads.linear.design import AnyDesign, Design
-from featx.heads.linear.scaling import inverse_scale
+from featx.heads.linear.scaling import prepare
 from featx.heads.linear.sources import row_blocks
 
 Array = NDArray[Any]
@@ -57,7 +57,7 @@ class PrimalSpace(Space):
 
     Attributes
     ----------
-    directions : ndarray of shape (d, d), float64
+    directions : ndarray of shape (d, d)
         An axis a column.
     """
 
@@ -76,8 +76,10 @@ class PrimalSpace(Space):
     def project(self, X: Any, rows: NDArray[np.integer]) -> Array:
         """Return rows of `X`, prepared alike, on the axes."""
         out = np.empty((len(rows), len(self.mean)))
+        dtype = self.directions.dtype
+        mean, inverse = self.mean.astype(dtype), self.inverse.astype(dtype)
         for part, block in row_blocks(X, rows):
-            out[part] = ((block - self.mean) * self.inverse) @ self.directions
+            out[part] = ((block.astype(dtype) - mean) * inverse) @ self.directions
         return out
 
     def to_features(self, Q: Array) -> Array:
@@ -86,24 +88,24 @@ class PrimalSpace(Space):
 
 
 class HeldSpace(PrimalSpace):
-    """The space of rows held in memory; costs a float64 copy of them beside their axes."""
+    """The space of rows held in memory; costs a copy of them in `dtype` beside their axes."""
 
     def __init__(
-        self, X: Any, rows: NDArray[np.integer], *, standardize: bool, centred: bool
+        self,
+        X: Any,
+        rows: NDArray[np.integer],
+        *,
+        standardize: bool,
+        centred: bool,
+        dtype: type[np.floating] = np.float64,
     ) -> None:
-        A = np.empty((len(rows), X.shape[1]))
+        A = np.empty((len(rows), X.shape[1]), dtype)
         for part, block in row_blocks(X, rows):
             A[part] = block
-        mean, inverse = np.zeros(A.shape[1]), np.ones(A.shape[1])
-        if standardize or centred:
-            mean = A.mean(axis=0)
-            A -= mean
-        if standardize:
-            inverse = inverse_scale(np.einsum("ij,ij->j", A, A) / len(A), mean, len(A))
-            A *= inverse
+        mean, inverse = prepare(A, standardize=standardize, centred=centred)
         directions = np.linalg.eigh(A.T @ A)[1]
         super().__init__(directions, mean, inverse, standardize=standardize, centred=centred)
-        self.axes = A @ directions
+        self.axes = (A @ directions).astype(np.float64, copy=False)
 
     def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
         """Return the rows' design matrix, by default without an intercept."""

@@ -1,4 +1,4 @@
-"""Threads of the matrix products, fewer where the matrices are small.
+"""Threads: within matrix products where these are large, else one problem beside the other.
 
 A product that takes microseconds gains nothing from a second thread, and where the machine is busy
 it waits for it.
@@ -6,10 +6,16 @@ it waits for it.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from typing import TypeVar
 
+from joblib import cpu_count
 from threadpoolctl import ThreadpoolController
+
+T = TypeVar("T")
 
 SMALL = 1_500_000
 """Entries of a design matrix up to which its products run on one thread."""
@@ -20,6 +26,27 @@ def product_threads(entries: int) -> AbstractContextManager:
     if entries > SMALL:
         return nullcontext()
     return _controller().limit(limits=1, user_api="blas")
+
+
+def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
+    """Run `tasks` in threads that share out the processors; return their results in order.
+
+    Raises
+    ------
+    Exception
+        Of the first task that fails; those not begun are dropped.
+    """
+    workers = min(len(tasks), cpu_count())
+    if workers < 2:
+        return [task() for task in tasks]
+    threads = max(1, cpu_count() // workers)
+    with _controller().limit(limits=threads, user_api="blas"), ThreadPoolExecutor(workers) as pool:
+        running = [pool.submit(task) for task in tasks]
+        try:
+            return [task.result() for task in running]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 @cache
