@@ -128,7 +128,7 @@ def test_an_average_a_draw(made: Any) -> None:
     assert [(r.shots, r.draw) for r in averages] == [(5, 0), (5, 1), (None, 0)]
     for average in averages:
         assert (average.kind, average.head.text) == ("head", "average(n=3)")
-        assert (average.backbone, average.tap) == ("pixels", "")  # what all candidates share
+        assert (average.backbone, average.tap) == ("", "")
         assert len(average.params["members"]) == 3
         candidates = average.selection["candidates"]
         assert len(candidates) == 6
@@ -211,6 +211,7 @@ def test_own_validation_split_is_scored_on() -> None:
     outcomes, _ = run([digits_features(200, own_split=True)], ["ridge", "knn(k=1)"])
     (average,) = average_best(outcomes, 2)
     assert average.selection["on"] == "validation"
+    assert (average.backbone, average.tap) == ("pixels", "avg")  # of all candidates
 
 
 def test_heads_that_differ_by_seed_are_averaged_in_the_draw_that_all_have() -> None:

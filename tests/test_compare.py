@@ -274,6 +274,16 @@ def test_table_keeps_to_120_columns_and_says_what_matters() -> None:
     assert all(line.endswith("1024") for line in table[1:])
 
 
+def test_members_of_averages_are_told() -> None:
+    def average(draw: int, *members: str) -> RunRecord:
+        params = {"n": 2, "members": members}
+        return make_run(GOOD, "average", backbone="", tap="", draw=draw, params=params, shots=5)
+
+    text = format_table(compare([average(0, "a", "b"), average(1, "a", "c"), make_run(GOOD)]))
+    line = "average, 5 images a class: a, b (1 of 2 draws), c (1 of 2 draws)."
+    assert line in text.splitlines()
+
+
 def test_end_to_end_through_the_disk(tmp_path) -> None:
     for record in evaluate(digits_features(300), ["ridge", "knn"], shots=(5, None), draws=2):
         save_run(record, tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -43,7 +44,7 @@ def format_table(comparison: Comparison) -> str:
     )
     lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
     text = _aligned(lines)
-    text += ["", _LEGEND, "", verdict(comparison)]
+    text += ["", _LEGEND, "", verdict(comparison), *_members(comparison, ordered)]
     text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
     return "\n".join(text)
 
@@ -71,6 +72,22 @@ def verdict(comparison: Comparison) -> str:
         f"{text} No difference shown to the next, {name}: ahead {detail}; "
         f"{level} of {len(rivals)} others are not shown to be worse."
     )
+
+
+def _members(comparison: Comparison, ordered: Sequence[int]) -> list[str]:
+    """Say what heads each average is of, and in how many draws where they differ."""
+    lines = []
+    for group in (comparison.groups[i] for i in ordered):
+        params = [comparison.rows[i]["params"] for i in group["members"]]
+        found = Counter(name for p in params for name in p.get("members", ()))
+        draws = group["draws"]
+        names = [
+            name if count == draws else f"{name} ({count} of {draws} draws)"
+            for name, count in found.most_common()
+        ]
+        if names:
+            lines.append(f"{group['name']}: {', '.join(names)}.")
+    return lines
 
 
 def _cells(comparison: Comparison, index: int) -> tuple[str, ...]:

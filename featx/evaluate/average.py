@@ -171,7 +171,8 @@ def average_best(outcomes: TestOutcomes, n: int) -> list[RunRecord]:
     Returns
     -------
     list of RunRecord
-        Of kind "head", named "average(n=3)". `params` has the members' names, `selection` their
+        Of kind "head", named "average(n=3)", with backbone and tap where all candidates share
+        them. `params` has the members' names, `selection` their
         scores and parameters and the scores of all candidates; seconds are those of extracting
         and choosing among all candidates, and of fitting and predicting with the members.
 
@@ -225,13 +226,14 @@ def _average(
         probabilities=mean,
         seed=int(first.split["seed"]),
     )
+    one_set = len({(c.backbone, c.tap) for c in candidates}) == 1
     entries = {k: s for c in candidates for k, s in c.extract_seconds.items()}
     widths = {(r.backbone, r.tap, r.key and r.key.digest()): r.cost["feature_dim"] for r, _ in runs}
     return replace(
         first,
         key=None,
-        backbone=_common([c.backbone for c in candidates]),
-        tap=_common([c.tap for c in candidates]),
+        backbone=first.backbone if one_set else "",
+        tap=first.tap if one_set else "",
         head=HeadSpec("average", {"n": len(runs)}),
         params={"n": len(runs), "members": tuple(c.name for c in chosen)},
         metrics=to_json(metrics),
@@ -291,7 +293,3 @@ def _candidate(record: RunRecord) -> Candidate:
             str(p["key"] or p["backbone"]): p["extract_seconds"] for p in record.parts or (own,)
         },
     )
-
-
-def _common(names: Sequence[str]) -> str:
-    return names[0] if len(set(names)) == 1 else ""

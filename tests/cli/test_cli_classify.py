@@ -121,13 +121,13 @@ def test_averages_stand_below_the_heads(cli: Cli, two: Path) -> None:
         ["centroid", "l2+knn(k=3)"] * 3 + [f"average(n={n})" for n in (2, 3, 4)]
     )
     average = found[-1]
-    assert (average["kind"], average["backbone"], average["tap"]) == ("head", "", "avg")
+    assert (average["kind"], average["backbone"], average["tap"]) == ("head", "", "")
     names = {f"{row['backbone']} {row['tap']} {row['head']}" for row in found[:6]}
     assert set(average["params"]["members"]) < names
     assert average["n_test"] == found[0]["n_test"]
     status, out, _ = cli("classify", two, "--quiet", *words)
     assert status == 0
-    assert "average(n=2)" in out
+    assert "average(n=2), all images: " in out
 
 
 @pytest.mark.parametrize(

@@ -104,13 +104,17 @@ def test_signed_power_keeps_the_sign_and_the_type() -> None:
     np.testing.assert_array_equal(X, [[4, -9, 0]])
 
 
-@pytest.mark.parametrize(("shape", "n"), [((120, 20), 5), ((120, 20), 0.8), ((15, 60), 10)])
+@pytest.mark.parametrize(
+    ("shape", "n"), [((120, 20), 5), ((120, 20), 0.8), ((15, 60), 10), ((15, 60), 0.7)]
+)
 def test_components_are_those_of_a_full_decomposition(shape: tuple[int, int], n: float) -> None:
     X = np.random.default_rng(0).normal(size=shape) * np.linspace(1, 5, shape[1])
     found = Components(n=n).fit(X)
     expected = PCA(n_components=n, svd_solver="full").fit(X)
-    assert found.pca_.n_components_ == expected.n_components_
-    np.testing.assert_allclose(np.abs(found.transform(X)), np.abs(expected.transform(X)), atol=1e-8)
+    np.testing.assert_allclose(found.components_, expected.components_, atol=1e-8)
+    np.testing.assert_allclose(found.transform(X), expected.transform(X), atol=1e-8)
+    ratios = expected.explained_variance_ratio_
+    np.testing.assert_allclose(found.explained_variance_ratio_, ratios)
 
 
 @pytest.mark.parametrize("shape", [(6, 20), (6, 4), (2, 3)])
@@ -120,6 +124,11 @@ def test_more_components_than_there_can_be_are_all_there_are(shape: tuple[int, i
     assert found.shape == (shape[0], min(shape[0] - 1, shape[1]))
     centred = X - X.mean(axis=0)
     np.testing.assert_allclose(found @ found.T, centred @ centred.T, atol=1e-9)  # nothing is lost
+
+
+def test_rows_that_are_all_the_same_have_no_components() -> None:
+    with pytest.raises(ValueError, match="all rows are the same"):
+        Components().fit(np.ones((5, 3)))
 
 
 def test_a_head_with_steps_is_their_pipeline(rows: Any) -> None:
