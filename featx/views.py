@@ -89,13 +89,18 @@ def find_sources(
 
     if fused_only and not fuse:
         raise SpecError("Only fused features are asked for, but none are named: add --fuse A+B.")
+    if fused_only and backbones:
+        raise SpecError(
+            f"Only fused features are asked for, and those of {', '.join(backbones)} too: leave "
+            "out --fused-only or --backbone."
+        )
     fusions = [fusion for text in fuse for fusion in parse_fusion(text, taps or ("avg",))]
     named = [parse_backbone(text).text for text in backbones]
     names = list(dict.fromkeys([*named, *(name for fusion in fusions for name, _ in fusion)]))
     specs = {s.text: s for s in pair_backbones(names, weights, image_size, default="any")}
     if fusions and not _views_of(data, Path(cache_dir)):
         wanted = list(dict.fromkeys(tap for fusion in fusions for _, tap in fusion))
-        raise _nothing_cached(data, names, wanted, weights, cache_dir)
+        raise _nothing_cached(data, names, wanted, weights, image_size, cache_dir)
 
     def views_of(name: str, taps: Sequence[str]) -> list[ViewInfo]:
         given = [specs[name].weights] if weights else []
@@ -181,13 +186,14 @@ def find_views(
     where = os.fspath(cache_dir)
     found = _views_of(data, Path(cache_dir))
     if not found:
-        raise _nothing_cached(data, backbones, taps, weights, cache_dir)
+        raise _nothing_cached(data, backbones, taps, weights, image_size, cache_dir)
     if image_size:
         found = [v for v in found if (v.key.image.height, v.key.image.width) == image_size]
     names = list(backbones) or sorted({_spec_text(v) for v in found})
     result = []
     for spec in pair_backbones(names, weights, image_size, default="any"):
-        remedy = _command(data, [spec.text], taps, [w for w in weights if w == spec.weights])
+        given = [w for w in weights if w == spec.weights]
+        remedy = _command(data, [spec.text], taps, given, image_size)
         matching = [v for v in found if _spec_text(v) == spec.text and _has(v, spec.weights)]
         if not matching:
             what = spec.text if spec.weights == "any" else f"{spec.text} ({spec.weights} weights)"
@@ -200,7 +206,7 @@ def find_views(
             missing = [t for t in taps if t not in view.taps]
             if missing:
                 made_with = view.provenance["weights"] or view.provenance["weights_kind"]
-                remedy = _command(data, [spec.text], taps, [made_with])
+                remedy = _command(data, [spec.text], taps, [made_with], image_size)
                 raise CacheMissError(
                     f"{view.path} has no tap {missing[0]!r}, it has: {', '.join(view.taps)}. "
                     f"Run first: {remedy}"
@@ -245,11 +251,12 @@ def _nothing_cached(
     backbones: Sequence[str],
     taps: Sequence[str],
     weights: Sequence[str],
+    image_size: tuple[int, int] | None,
     cache_dir: str | os.PathLike[str],
 ) -> CacheMissError:
     return CacheMissError(
         f"No features of {os.fspath(data)!r} in {os.fspath(cache_dir)!r}. Run first: "
-        f"{_command(data, backbones, taps, weights)}"
+        f"{_command(data, backbones, taps, weights, image_size)}"
     )
 
 
@@ -258,6 +265,7 @@ def _command(
     backbones: Sequence[str],
     taps: Sequence[str],
     weights: Sequence[str],
+    image_size: tuple[int, int] | None,
 ) -> str:
     """Return the extract command that makes what is missing."""
     import shlex
@@ -266,4 +274,6 @@ def _command(
     for option, values in (("--backbone", backbones), ("--pooling", taps), ("--weights", weights)):
         if values:
             words += [option, ",".join(values)]
+    if image_size:
+        words += ["--image-size", "x".join(map(str, image_size))]
     return shlex.join(words)

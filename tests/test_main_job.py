@@ -71,11 +71,22 @@ def test_clothing_keeps_its_own_splits_and_two_backbones_share_a_call(
         "--weights", weights[0], "--weights", weights[1], "--image-size", "128",
     )  # fmt: skip
     assert [c["taps"]["avg"]["shape"][1] for c in report["caches"]] == [256, 1280]
-    rows = featx(tmp_path, "classify", photos, "--head", "ridge")["rows"]
+    fused = "mobilenet(alpha=0.25)+mobilenet_v2"
+    rows = featx(
+        tmp_path,
+        "classify", photos, "--head", "ridge,l2+centroid", "--fuse", fused, "--average", "3",
+    )["rows"]  # fmt: skip
     assert {row["n_test"] for row in rows} == {372}
-    by_backbone = {row["backbone"]: row["accuracy"] for row in rows}
-    assert by_backbone["mobilenet_v2"] > 0.7
-    assert by_backbone["mobilenet(alpha=0.25)"] > 0.6
+    accuracy = {row["backbone"]: row["accuracy"] for row in rows if row["head"] == "ridge"}
+    assert accuracy["mobilenet_v2"] > 0.7
+    assert accuracy["mobilenet(alpha=0.25)"] > 0.6
+    assert accuracy[fused] > 0.7
+    widths = {row["backbone"]: row["feature_dim"] for row in rows}
+    assert widths[fused] == 256 + 1280
+    average = rows[-1]
+    assert average["head"] == "average(n=3)"
+    assert average["accuracy"] > 0.7
+    assert len(set(average["params"]["members"])) == 3
 
 
 def test_large_backbones_go_the_same_way_in_one_call(shared: Path, tmp_path: Path) -> None:

@@ -82,6 +82,8 @@ def test_the_backbones_named_are_the_single_rows(cli: Cli, two: Path) -> None:
             f"--backbone '{SMALL}' --pooling flatten --weights random",
         ),
         (["--fused-only"], "--fuse"),
+        (["--fused-only", "--fuse", f"mobilenet+{SMALL}", "-b", SMALL], "--fused-only or"),
+        (["--fuse", f"mobilenet+{SMALL}", "--image-size", "128"], "--image-size 128x128"),
     ],
 )
 def test_what_cannot_be_fused_is_one_line_with_the_remedy(
