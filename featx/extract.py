@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -55,7 +56,8 @@ def extract(
     engine : str
         "auto", "openvino", "tensorflow" or "jax".
     precision, stored : str
-        Numeric precision of the forward pass and of the rows on disk.
+        Numeric precision of the forward pass and of the rows on disk. `precision` may be "auto":
+        bfloat16 where the machine multiplies it natively and the engine has it, else float32.
     compression : str, optional
         "none" or "blosc2", of the rows written now; default: as the entry has it, a new one "none".
         Changes no value, so it is not in the key.
@@ -86,7 +88,7 @@ def extract(
     """
     started = time.perf_counter()
     from featx.datasets import index_dataset
-    from featx.engines import choose_engine
+    from featx.engines import choose_engine, choose_precision
     from featx.extraction import Extraction, pair_backbones, source_text
     from featx.progress import Bars
     from featx.records import TapSpec
@@ -98,8 +100,10 @@ def extract(
     taps = tuple(dict.fromkeys(TapSpec.parse(t) for t in _listed(pooling)))
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")
-    if engine != "auto":
-        choose_engine(engine)  # sets Keras's backend: before weights are fetched with Keras
+    if engine != "auto" or precision == "auto":
+        engine, _ = choose_engine(engine)  # sets Keras's backend: before it fetches weights
+    precision, reason = choose_precision(precision, engine)
+    logging.getLogger("featx").info("precision %s: %s", precision, reason)
     root = Path(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)

@@ -161,6 +161,14 @@ def test_what_changes_a_value_makes_another_entry(run: Run, change: dict[str, An
     assert after.extracted == 24
 
 
+def test_precision_auto_is_settled_before_the_key_is_made(run: Run) -> None:
+    report = run(precision="auto")
+    assert report.precision == "float32"  # the stand-in engine has nothing else
+    assert run(precision="float32").caches == report.caches
+    with pytest.raises(SpecError, match="float8"):
+        run(precision="float8")
+
+
 def test_another_weights_file_makes_another_entry(run: Run, tmp_path: Path) -> None:
     paths = []
     for content in (b"one", b"two"):

@@ -28,10 +28,11 @@ from featx.cli import options
 )
 @click.option(
     "--precision",
-    type=click.Choice(["float32", "bfloat16", "float16"]),
+    type=click.Choice(["float32", "bfloat16", "float16", "auto"]),
     default="float32",
     show_default=True,
-    help="Numeric precision of the forward pass; part of the cache key.",
+    help="Numeric precision of the forward pass; part of the cache key. auto: bfloat16 where it is "
+    "native, else float32.",
 )
 @click.option(
     "--stored",
@@ -94,6 +95,8 @@ def extract(
     if as_json:
         options.echo_json(report.to_json())
         return
+    if precision == "auto" and not quiet:
+        click.echo(f"precision auto: {report.precision} here (see: featx doctor)", err=True)
     click.echo(report.summary())
     for item in report.quarantined[:5]:
         click.echo(f"  set aside: {item[0]!r}: {item[1]}", err=True)

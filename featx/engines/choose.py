@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from featx.backend import BACKENDS, is_installed, keras_backend, use_backend
-from featx.engines.base import Engine
-from featx.engines.device import has_gpu
+from featx.engines.base import PRECISIONS, Engine
+from featx.engines.device import has_gpu, has_native_bfloat16
 from featx.engines.jax import JaxEngine
 from featx.engines.openvino import OpenVinoEngine
 from featx.engines.tensorflow import TensorFlowEngine
-from featx.errors import EngineError
+from featx.errors import EngineError, SpecError
 from featx.registry import Registry
 
 ENGINES = Registry[Engine]("engine", hint="See: featx list engines")
@@ -60,6 +60,40 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
         return "openvino", "the fastest on a CPU"
     need("tensorflow")
     return "tensorflow", "openvino, faster on a CPU, is not installed: pip install openvino"
+
+
+def choose_precision(name: str, engine: str) -> tuple[str, str]:
+    """Choose the precision of the forward pass.
+
+    Parameters
+    ----------
+    name : str
+        One of `PRECISIONS`, or "auto".
+    engine : str
+        Name of the engine, of `choose_engine`.
+
+    Returns
+    -------
+    name : str
+        For "auto", bfloat16 where the engine has it and the machine multiplies it natively; else
+        float32.
+    reason : str
+        A few words for the log.
+
+    Raises
+    ------
+    SpecError
+        No such precision.
+    """
+    if name != "auto":
+        if name not in PRECISIONS:
+            raise SpecError(f"Unknown precision {name!r}. Use: auto, {', '.join(PRECISIONS)}.")
+        return name, "asked for"
+    if not has_native_bfloat16(engine):
+        return "float32", "this machine has no native bfloat16"
+    if "bfloat16" not in ENGINES.get(engine).precisions():
+        return "float32", f"the engine {engine!r} has no bfloat16 here"
+    return "bfloat16", "native on this machine"
 
 
 def need(name: str) -> Engine:

@@ -30,6 +30,44 @@ def has_gpu() -> bool:
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+FEATURES = (
+    "avx2", "avx512f", "avx512_vnni", "avx512_bf16", "avx512_fp16", "amx_bf16", "amx_int8",
+    "asimd", "sve", "bf16",
+)  # fmt: skip
+"""Vector instructions worth telling of, as /proc/cpuinfo names them; the last three are ARM's."""
+
+NATIVE_BFLOAT16 = {"avx512_bf16", "amx_bf16", "bf16"}
+"""Those that multiply bfloat16 natively."""
+
+
+@cache
+def cpu_features() -> tuple[str, ...]:
+    """Return those of `FEATURES` that the processor has; empty where it cannot be asked."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return ()
+    flags: set[str] = set()
+    for line in text.splitlines():
+        name, _, values = line.partition(":")
+        if name.strip() in ("flags", "Features"):
+            flags.update(values.split())
+    return tuple(name for name in FEATURES if name in flags)
+
+
+def has_native_bfloat16(engine: str) -> bool:
+    """Tell whether what `engine` runs on multiplies bfloat16 natively."""
+    if engine == "tensorflow" and has_gpu():
+        import tensorflow as tf
+
+        details = [
+            tf.config.experimental.get_device_details(gpu)
+            for gpu in tf.config.list_physical_devices("GPU")
+        ]
+        return all(d.get("compute_capability", (0, 0)) >= (8, 0) for d in details)
+    return bool(NATIVE_BFLOAT16 & set(cpu_features()))
+
+
 def cpu_batch_size(height: int, width: int) -> int:
     """Return how many images a CPU takes at once: a power of two that depends on nothing else.
 

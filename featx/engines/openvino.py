@@ -11,6 +11,7 @@ from featx.backbones import build_graph, graph_shapes
 from featx.backend import is_installed, use_backend
 from featx.engines.base import Runner
 from featx.engines.device import cpu_batch_size
+from featx.engines.mixed import keep_early_layers
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
@@ -51,6 +52,8 @@ class OpenVinoEngine:
 
         batch_size = cpu_batch_size(spec.image.height, spec.image.width)
         model, shapes = _convert(spec, weights, taps, batch_size)
+        if precision != "float32":
+            model = keep_early_layers(model, min(spec.image.height, spec.image.width))
         options = {
             "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
             "PERFORMANCE_HINT": "THROUGHPUT",

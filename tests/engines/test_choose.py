@@ -10,9 +10,9 @@ import pytest
 
 from featx.backbones import parse_backbone, resolve_weights
 from featx.backend import keras_backend, require_backend
-from featx.engines import ENGINES, choose_engine
-from featx.engines.device import cpu_batch_size, has_gpu
-from featx.errors import EngineError, UnknownNameError
+from featx.engines import ENGINES, choose_engine, choose_precision
+from featx.engines.device import cpu_batch_size, cpu_features, has_gpu, has_native_bfloat16
+from featx.errors import EngineError, SpecError, UnknownNameError
 from featx.records import TapSpec
 
 
@@ -179,6 +179,57 @@ def test_engines_refuse_another_keras_backend_and_precision(
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(EngineError, match="KERAS_BACKEND"):
         engine.load(*arguments, "float32")
+
+
+@pytest.fixture
+def flags(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    """A processor with the flags given, as /proc/cpuinfo tells them."""
+
+    def describe(line: str) -> None:
+        cpu_features.cache_clear()
+        real = Path.read_text
+        monkeypatch.setattr(
+            Path,
+            "read_text",
+            lambda path, *a: line if str(path) == "/proc/cpuinfo" else real(path, *a),
+        )
+        monkeypatch.setattr("featx.engines.device.has_gpu", lambda: False)
+
+    yield describe
+    cpu_features.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("line", "native"),
+    [
+        ("processor\t: 0\nflags\t\t: fpu avx2 avx512f avx512_bf16\n", True),
+        ("flags\t\t: avx2 avx512f amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512_vnni\n", False),
+        ("Features\t: asimd bf16\n", True),
+        ("Features\t: asimd\n", False),
+        ("", False),
+    ],
+)
+def test_auto_takes_bfloat16_only_where_it_is_native(flags, line: str, native: bool) -> None:  # type: ignore[no-untyped-def]
+    flags(line)
+    assert has_native_bfloat16("tensorflow") is native
+    chosen, reason = choose_precision("auto", "tensorflow")
+    assert chosen == ("bfloat16" if native else "float32")
+    assert ("no native bfloat16" in reason) is not native
+
+
+def test_auto_takes_float32_where_the_engine_has_nothing_else(flags, projection: str) -> None:  # type: ignore[no-untyped-def]
+    flags("flags : amx_bf16")
+    chosen, reason = choose_precision("auto", projection)
+    assert chosen == "float32"
+    assert "projection" in reason
+
+
+def test_a_precision_asked_for_is_taken_and_a_wrong_one_told(flags) -> None:  # type: ignore[no-untyped-def]
+    flags("")
+    assert choose_precision("bfloat16", "openvino") == ("bfloat16", "asked for")
+    with pytest.raises(SpecError, match="float16"):
+        choose_precision("float8", "openvino")
 
 
 def test_batch_size_depends_on_the_image_size_only() -> None:
