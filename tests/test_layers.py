@@ -17,6 +17,7 @@ LAYERS = [
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",
+        "doctor",
         "extract",
         "extraction",
         "selection",

@@ -18,6 +18,7 @@ import click
 from featx import __version__
 from featx.cli.cache import cache
 from featx.cli.classify import classify
+from featx.cli.doctor import doctor
 from featx.cli.extract import extract
 from featx.cli.list import list_command
 from featx.errors import FeatxError
@@ -38,6 +39,7 @@ app.add_command(extract)
 app.add_command(classify)
 app.add_command(cache)
 app.add_command(list_command)
+app.add_command(doctor)
 
 
 class _Terminated(BaseException):

@@ -22,15 +22,28 @@ def list_command() -> None:
 @list_command.command()
 @_as_json
 def backbones(as_json: bool) -> None:
-    """Show the backbones: input size, feature width, parameters, ImageNet accuracy."""
+    """Show the backbones: input size, feature width, parameters, ImageNet accuracy, speed."""
     from featx.backbones import BACKBONES
+    from featx.doctor import load_readings
 
     rows = [BACKBONES.get(name) for name in BACKBONES]
+    speeds: dict[str, dict[str, float]] = {row.name: {} for row in rows}
+    for reading in load_readings():
+        if reading.backbone in BACKBONES:
+            size = BACKBONES.get(reading.backbone).size
+            if reading.image_size == (size, size):
+                speeds[reading.backbone][reading.precision] = reading.images_per_second
     if as_json:
         keys = ("name", "size", "min_size", "width", "parameters", "top1", "params")
-        options.echo_json([{k: _plain(getattr(row, k)) for k in keys} for row in rows])
+        options.echo_json(
+            [
+                {k: _plain(getattr(row, k)) for k in keys} | {"images_per_second": speeds[row.name]}
+                for row in rows
+            ]
+        )
         return
-    table = [("name", "input", "minimum", "width", "parameters", "top-1 %", "takes")]
+    header = ("name", "input", "minimum", "width", "parameters", "top-1 %", "images/s", "takes")
+    table = [header]
     table += [
         (
             row.name,
@@ -39,12 +52,16 @@ def backbones(as_json: bool) -> None:
             str(row.width),
             f"{row.parameters / 1e6:.1f}M",
             f"{row.top1:.1f}",
+            ", ".join(f"{v:.0f}" for _, v in sorted(speeds[row.name].items(), reverse=True)),
             ", ".join(f"{k}={v!r}" for k, v in row.params.items()),
         )
         for row in rows
     ]
-    click.echo(columns(table, right=(1, 2, 3, 4, 5)))
+    click.echo(columns(table, right=(1, 2, 3, 4, 5, 6)))
     click.echo("\nTop-1 on ImageNet and parameters (without the classifier) as published by Keras.")
+    click.echo(
+        "images/s on this machine, float32 then bfloat16: featx doctor --backbone NAME reads them."
+    )
 
 
 @list_command.command()

@@ -90,7 +90,7 @@ def choose_precision(name: str, engine: str) -> tuple[str, str]:
             raise SpecError(f"Unknown precision {name!r}. Use: auto, {', '.join(PRECISIONS)}.")
         return name, "asked for"
     if not has_native_bfloat16(engine):
-        return "float32", "this machine has no native bfloat16"
+        return "float32", f"{engine} has no native bfloat16 here"
     if "bfloat16" not in ENGINES.get(engine).precisions():
         return "float32", f"the engine {engine!r} has no bfloat16 here"
     return "bfloat16", "native on this machine"

@@ -216,6 +216,7 @@ def test_auto_takes_bfloat16_only_where_it_is_native(flags, line: str, native: b
     chosen, reason = choose_precision("auto", "tensorflow")
     assert chosen == ("bfloat16" if native else "float32")
     assert ("no native bfloat16" in reason) is not native
+    assert choose_precision("auto", "jax")[0] == "float32"  # gains nothing on a CPU
 
 
 def test_auto_takes_float32_where_the_engine_has_nothing_else(flags, projection: str) -> None:  # type: ignore[no-untyped-def]
