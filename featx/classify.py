@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from featx.backbones.parse import Size
     from featx.progress import Bars
     from featx.records import Comparison, RunRecord
 
@@ -18,7 +19,7 @@ def classify(
     backbones: Sequence[str] = (),
     taps: Sequence[str] = (),
     weights: Sequence[str] = (),
-    image_size: tuple[int, int] | None = None,
+    image_size: Size | list[Size] | None = None,
     heads: Sequence[str] = ("linear_svc", "logreg"),
     shots: Sequence[int | None] = (None,),
     draws: int = 3,
@@ -66,6 +67,7 @@ def classify(
     SpecError, SplitError, HeadError
         As `evaluate`.
     """
+    from featx.backbones import list_sizes
     from featx.compare import compare
     from featx.evaluate import TestOutcomes, average_best, check_count, evaluate
     from featx.heads import parse_head
@@ -74,16 +76,20 @@ def classify(
     from featx.views import find_sources
 
     specs = [parse_head(text) for text in heads]  # a wrong name is told before any work is done
-    sources = find_sources(
-        data,
-        backbones=backbones,
-        taps=taps,
-        weights=weights,
-        image_size=image_size,
-        fuse=fuse,
-        fused_only=fused_only,
-        cache_dir=cache_dir,
-    )
+    sources = [
+        source
+        for size in list_sizes(image_size)
+        for source in find_sources(
+            data,
+            backbones=backbones,
+            taps=taps,
+            weights=weights,
+            image_size=(size, size) if isinstance(size, int) else size,
+            fuse=fuse,
+            fused_only=fused_only,
+            cache_dir=cache_dir,
+        )
+    ]
     for n in average:
         check_count(n, len(sources) * len({spec.text for spec in specs}))
     outcomes = TestOutcomes(max(average)) if average else None

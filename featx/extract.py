@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from featx.errors import SpecError
 
 if TYPE_CHECKING:
+    from featx.backbones.parse import Size
     from featx.extraction import ExtractReport
 
 # This module is imported with the package, so that `featx.extract` is the function below and not
@@ -26,7 +27,7 @@ def extract(
     backbone: Texts = "mobilenet",
     pooling: Texts = "avg",
     weights: Texts | None = None,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: Size | list[Size] | None = None,
     engine: str = "auto",
     precision: str = "float32",
     stored: str = "float32",
@@ -51,8 +52,8 @@ def extract(
     weights : str or sequence of str, optional
         "imagenet", "random", "auto" or a path; one for all backbones or one for each. Default:
         "auto" for the embedded sample, else "imagenet".
-    image_size : int or (height, width), optional
-        Input size in pixels; default: each backbone's own.
+    image_size : int or (height, width), or a list of these, optional
+        Input size in pixels; default: each backbone's own. Each size is an entry of its own.
     engine : str
         "auto", "openvino", "tensorflow" or "jax".
     precision, stored : str
@@ -87,6 +88,7 @@ def extract(
     >>> features = featx.load_features(report.caches[0]["path"], tap="avg")  # doctest: +SKIP
     """
     started = time.perf_counter()
+    from featx.backbones import list_sizes
     from featx.datasets import index_dataset
     from featx.engines import choose_engine, choose_precision
     from featx.extraction import Extraction, pair_backbones, source_text
@@ -96,7 +98,9 @@ def extract(
 
     # The embedded sample must work without a network; photos deserve real weights.
     default = "auto" if os.fspath(data) == "digits" else "imagenet"
-    specs = pair_backbones(_listed(backbone), _listed(weights or ()), image_size, default)
+    names, sources = _listed(backbone), _listed(weights or ())
+    specs = [s for n in list_sizes(image_size) for s in pair_backbones(names, sources, n, default)]
+    specs = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
     taps = tuple(dict.fromkeys(TapSpec.parse(t) for t in _listed(pooling)))
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")

@@ -188,7 +188,10 @@ def find_views(
     if not found:
         raise _nothing_cached(data, backbones, taps, weights, image_size, cache_dir)
     if image_size:
+        cached = sorted({_spec_text(v) for v in found})
         found = [v for v in found if (v.key.image.height, v.key.image.width) == image_size]
+        if not found:
+            raise _nothing_cached(data, backbones or cached, taps, weights, image_size, cache_dir)
     names = list(backbones) or sorted({_spec_text(v) for v in found})
     result = []
     for spec in pair_backbones(names, weights, image_size, default="any"):
@@ -254,8 +257,9 @@ def _nothing_cached(
     image_size: tuple[int, int] | None,
     cache_dir: str | os.PathLike[str],
 ) -> CacheMissError:
+    size = f" at {image_size[0]}x{image_size[1]}" if image_size else ""
     return CacheMissError(
-        f"No features of {os.fspath(data)!r} in {os.fspath(cache_dir)!r}. Run first: "
+        f"No features of {os.fspath(data)!r}{size} in {os.fspath(cache_dir)!r}. Run first: "
         f"{_command(data, backbones, taps, weights, image_size)}"
     )
 

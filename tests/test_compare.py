@@ -17,7 +17,8 @@ from featx.records import ExtractionKey, HeadSpec, ImageSpec, RunRecord
 from featx.runs import load_runs, save_run
 
 CLASSIFY_FIELDS = {
-    "kind", "backbone", "tap", "head", "params", "shots", "draw", "n_train", "n_test",
+    "kind", "backbone", "image_size", "precision", "tap", "head", "params", "shots", "draw",
+    "n_train", "n_test",
     "feature_dim", "accuracy", "accuracy_ci", "top5", "top10", "macro_f1", "macro_precision",
     "macro_recall", "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds",
 }  # fmt: skip
@@ -124,6 +125,25 @@ def test_groups_differ_by_cache_key_and_say_so() -> None:
 
 
 # --- tests -------------------------------------------------------------------------------------
+
+
+def test_sizes_and_precisions_of_one_backbone_are_told_apart_where_they_differ() -> None:
+    def key(size: tuple[int, int], precision: str = "float32") -> ExtractionKey:
+        return ExtractionKey("mobilenet", {}, "0" * 64, "mobilenet", ImageSpec(*size), precision)
+
+    sweep = [make_run(GOOD, key=key(size)) for size in [(128, 128), (160, 224)]]
+    other = make_run(GOOD, key=key((96, 96)), backbone="vgg16")
+    fused = make_run(GOOD, key=None, backbone="vgg16+mobilenet", parts=())
+    comparison = compare([*sweep, other, fused])
+    shown = [g["backbone"] for g in comparison.groups]
+    assert shown == ["mobilenet 128x128", "mobilenet 160x224", "vgg16", "vgg16+mobilenet"]
+    assert [row["backbone"] for row in comparison.rows][:2] == ["mobilenet", "mobilenet"]
+    assert [row["image_size"] for row in comparison.rows][1:] == [[160, 224], [96, 96], None]
+    assert "mobilenet 160x224 avg" in format_table(comparison)
+
+    both = compare([make_run(GOOD, key=key((96, 96), p)) for p in ("float32", "bfloat16")])
+    assert [g["backbone"] for g in both.groups] == ["mobilenet float32", "mobilenet bfloat16"]
+    assert len({g["name"] for g in both.groups}) == 2
 
 
 def test_clear_difference_is_shown() -> None:

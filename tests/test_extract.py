@@ -23,6 +23,7 @@ from featx.errors import (
     DatasetError,
     EngineError,
     ImageError,
+    ImageSizeError,
     SpecError,
     UnknownNameError,
 )
@@ -159,6 +160,21 @@ def test_what_changes_a_value_makes_another_entry(run: Run, change: dict[str, An
     before, after = run(), run(**change)
     assert before.caches[0]["path"] != after.caches[0]["path"]
     assert after.extracted == 24
+
+
+def test_a_sweep_of_sizes_is_an_entry_each_in_one_pass(run: Run) -> None:
+    sweep = run(image_size=[32, 64, (64, 96), 64], backbone=["mobilenet", "mobilenet(alpha=0.5)"])
+    assert [tuple(c["image_size"]) for c in sweep.caches] == [
+        size for size in [(32, 32), (64, 64), (64, 96)] for _ in range(2)
+    ]
+    assert len({c["digest"] for c in sweep.caches}) == 6
+    assert sweep.extracted == 24
+    assert "  mobilenet (random weights) 32x32: avg 6 -> " in sweep.summary()
+    alone = run(image_size=(64, 96))
+    assert alone.extracted == 0
+    assert alone.caches[0] == sweep.caches[4]
+    with pytest.raises(ImageSizeError, match=r"16x16 is below the minimum of mobilenet: 32x32"):
+        run(image_size=[32, 16])
 
 
 def test_precision_auto_is_settled_before_the_key_is_made(run: Run) -> None:

@@ -5,7 +5,7 @@ Nothing here imports Keras before a graph is built or a download is needed.
 
 from featx.backbones.catalog import BACKBONES, BackboneRow
 from featx.backbones.graph import build_backbone, build_graph, graph_shapes, list_layers, tap_shapes
-from featx.backbones.parse import bound_params, list_backbones, parse_backbone
+from featx.backbones.parse import bound_params, list_backbones, list_sizes, parse_backbone
 from featx.backbones.weights import resolve_weights
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "graph_shapes",
     "list_backbones",
     "list_layers",
+    "list_sizes",
     "parse_backbone",
     "resolve_weights",
     "tap_shapes",

@@ -19,6 +19,20 @@ def list_backbones() -> list[str]:
     return BACKBONES.names()
 
 
+Size = int | tuple[int, int]
+
+
+def list_sizes(image_size: Size | list[Size] | None) -> list[Size | None]:
+    """Return the input sizes asked for: a list is several, a pair is height and width.
+
+    >>> list_sizes(224), list_sizes((160, 224)), list_sizes([128, (160, 224)]), list_sizes([])
+    ([224], [(160, 224)], [128, (160, 224)], [None])
+    """
+    if isinstance(image_size, list):
+        return [*image_size] or [None]
+    return [image_size]
+
+
 def parse_backbone(
     text: str,
     *,

@@ -14,7 +14,7 @@ from featx.cli import options
 @options.backbones("Only features of this backbone. [default: all that are cached]")
 @options.poolings("Only this tap. [default: all that are cached]")
 @options.weights
-@options.image_size
+@options.image_sizes
 @click.option(
     "--fuse",
     multiple=True,
@@ -84,7 +84,7 @@ def classify(
     backbones: tuple[str, ...],
     poolings: tuple[str, ...],
     weights: tuple[str, ...],
-    image_size: tuple[int, int] | None,
+    image_sizes: tuple[tuple[int, int], ...],
     fuse: tuple[str, ...],
     fused_only: bool,
     heads: tuple[str, ...],
@@ -114,7 +114,7 @@ def classify(
         backbones=backbones,
         taps=poolings,
         weights=weights,
-        image_size=image_size,
+        image_size=list(image_sizes),
         fuse=fuse,
         fused_only=fused_only,
         heads=heads or ("linear_svc", "logreg"),

@@ -19,7 +19,7 @@ from featx.cli import options
     "Tap: avg, max, flatten, or a layer with one of them (block4_pool:avg). [default: avg]"
 )
 @options.weights
-@options.image_size
+@options.image_sizes
 @click.option(
     "--engine",
     default="auto",
@@ -58,7 +58,7 @@ def extract(
     backbones: tuple[str, ...],
     poolings: tuple[str, ...],
     weights: tuple[str, ...],
-    image_size: tuple[int, int] | None,
+    image_sizes: tuple[tuple[int, int], ...],
     engine: str,
     precision: str,
     stored: str,
@@ -82,7 +82,7 @@ def extract(
         backbone=backbones or ("mobilenet",),
         pooling=poolings or ("avg",),
         weights=weights or None,
-        image_size=image_size,
+        image_size=list(image_sizes),
         engine=engine,
         precision=precision,
         stored=stored,

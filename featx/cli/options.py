@@ -105,6 +105,18 @@ def image_size(command: F) -> F:
     )(command)
 
 
+def image_sizes(command: F) -> F:
+    """Add --image-size, which may be given several times or take commas."""
+    return click.option(
+        "--image-size",
+        "image_sizes",
+        multiple=True,
+        callback=_image_sizes,
+        metavar="N or HxW",
+        help="Input size in pixels, each an entry of its own; default: the backbone's own.",
+    )(command)
+
+
 def specs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
     """Flatten repeated and comma-separated values, each once, in the order given."""
     return tuple(dict.fromkeys(spec for value in values for spec in split_specs(value)))
@@ -155,15 +167,24 @@ def echo_json(document: Any) -> None:
 def _image_size(
     context: click.Context, parameter: click.Parameter, value: str | None
 ) -> tuple[int, int] | None:
-    if value is None:
-        return None
-    height, _, width = value.lower().partition("x")
+    return None if value is None else _read_size(value)
+
+
+def _image_sizes(
+    context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
+) -> tuple[tuple[int, int], ...]:
+    """Read `--image-size 128 --image-size 160x224,224`: (height, width), each once."""
+    return tuple(dict.fromkeys(_read_size(v) for v in specs(context, parameter, values)))
+
+
+def _read_size(text: str) -> tuple[int, int]:
+    height, _, width = text.lower().partition("x")
     try:
         size = (int(height), int(width or height))
     except ValueError:
         size = (0, 0)
     if min(size) < 1:
         raise SpecError(
-            f"Cannot read the image size {value!r}. Write 224, or 192x256 (height x width)."
+            f"Cannot read the image size {text!r}. Write 224, or 192x256 (height x width)."
         )
     return size

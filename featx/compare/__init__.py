@@ -85,6 +85,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
     return {
         "kind": record.kind,
         "backbone": record.backbone,
+        "image_size": [record.key.image.height, record.key.image.width] if record.key else None,
+        "precision": record.key.precision if record.key else None,
         "tap": record.tap,
         "head": record.head.text,
         "params": to_json(record.params),

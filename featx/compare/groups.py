@@ -28,18 +28,23 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
     Returns
     -------
     tuple of dict
-        In the order of first appearance, each with "name", "kind", "backbone", "tap", "head",
-        "shots", "draws" (how many), "members" (indices into `records`), "feature_dim",
-        "accuracy" and "macro_f1" (means over draws), "accuracy_spread" (standard deviation over
-        draws, None for one draw), "accuracy_ci" (95% over test rows, of the mean over draws), and
-        mean seconds "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds".
+        In the order of first appearance, each with "name", "kind", "backbone" (with image size or
+        precision where the same backbone is there with several), "tap", "head", "shots", "draws"
+        (how many), "members" (indices into `records`), "feature_dim", "accuracy" and "macro_f1"
+        (means over draws), "accuracy_spread" (standard deviation over draws, None for one draw),
+        "accuracy_ci" (95% over test rows, of the mean over draws), and mean seconds
+        "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds".
     """
     found: dict[tuple[Any, ...], list[int]] = {}
     for i, record in enumerate(records):
         key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
         identity = (record.kind, record.backbone, key, record.tap, record.head.text, record.shots)
         found.setdefault(identity, []).append(i)
-    groups = [_group([records[i] for i in members], members) for members in found.values()]
+    variants = _variants(records)
+    groups = [
+        _group([records[i] for i in members], members, variants[members[0]])
+        for members in found.values()
+    ]
     names = [g["name"] for g in groups]
     for group in groups:
         key = records[group["members"][0]].key
@@ -48,11 +53,28 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
     return tuple(groups)
 
 
-def _group(runs: Sequence[RunRecord], members: Sequence[int]) -> dict[str, Any]:
+def _variants(records: Sequence[RunRecord]) -> list[str]:
+    """Name what sets each record's features apart from others of the same backbone, if anything."""
+    told = [
+        {"image": f"{k.image.height}x{k.image.width}", "precision": k.precision, "stored": k.stored}
+        if (k := record.key)
+        else {}
+        for record in records
+    ]
+    texts = []
+    for record, mine in zip(records, told, strict=True):
+        alike = [t for r, t in zip(records, told, strict=True) if r.backbone == record.backbone]
+        differ = [name for name in mine if len({t.get(name) for t in alike}) > 1]
+        texts.append(" ".join(mine[name] for name in differ))
+    return texts
+
+
+def _group(runs: Sequence[RunRecord], members: Sequence[int], variant: str) -> dict[str, Any]:
     first = runs[0]
     accuracies = [r.metrics["accuracy"] for r in runs]
     shots = "all images" if first.shots is None else f"{first.shots} images a class"
-    words = [first.backbone, first.tap, first.head.text or first.kind]
+    backbone = f"{first.backbone} {variant}".rstrip()
+    words = [backbone, first.tap, first.head.text or first.kind]
     interval = tuple(first.metrics["accuracy_ci"])
     if len(runs) > 1 and all("y_pred" in r.arrays for r in runs):
         interval = bootstrap_mean(_times_right(runs) / len(runs))
@@ -60,7 +82,7 @@ def _group(runs: Sequence[RunRecord], members: Sequence[int]) -> dict[str, Any]:
     return {
         "name": f"{' '.join(w for w in words if w)}, {shots}",
         "kind": first.kind,
-        "backbone": first.backbone,
+        "backbone": backbone,
         "tap": first.tap,
         "head": first.head.text,
         "shots": first.shots,

@@ -79,6 +79,7 @@ class Target:
         taps = view.taps.items() if view else ()
         return {
             "backbone": self.label,
+            "image_size": [self.spec.image.height, self.spec.image.width],
             "digest": self.key.digest(),
             "path": str(self.path),
             "taps": {

@@ -25,7 +25,7 @@ class ExtractReport:
     quarantined : tuple of (path, reason)
         Images set aside.
     caches : tuple of mapping
-        "backbone", "digest", "path" and "taps" an entry.
+        "backbone", "image_size", "digest", "path" and "taps" an entry.
     seconds : mapping
         "total" on the clock; "decode" summed over threads, "forward" and "write" over backbones.
     engine, precision : str
@@ -77,9 +77,11 @@ class ExtractReport:
             )
         else:
             lines.append(f"nothing to compute ({self.seconds['total']:.1f} s)")
+        several_sizes = len({c["backbone"] for c in self.caches}) < len(self.caches)
         for cache in self.caches:
             taps = ", ".join(f"{t} {v['shape'][1]}" for t, v in cache["taps"].items())
-            lines.append(f"  {cache['backbone']}: {taps or 'new'} -> {cache['path']}")
+            size = f" {'x'.join(map(str, cache['image_size']))}" if several_sizes else ""
+            lines.append(f"  {cache['backbone']}{size}: {taps or 'new'} -> {cache['path']}")
         return "\n".join(lines)
 
     def _plan_lines(self) -> list[str]:

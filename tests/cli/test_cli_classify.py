@@ -155,3 +155,25 @@ def test_averages_of_less_than_two_are_wrong_usage(cli: Cli, value: str) -> None
     status, _, err = cli("classify", "--average", value)
     assert status == 2
     assert "whole number from 2" in err
+
+
+def test_a_sweep_of_image_sizes(cli: Cli, photos: Path, projection: str) -> None:
+    common = ("-w", "random", "--engine", projection, "-q")
+    assert cli("extract", photos, "--image-size", "32,64", "--image-size", "64x96", *common)[0] == 0
+    status, out, err = cli("classify", photos, "-e", "centroid", "-q", "--json")
+    assert status == 0, err
+    sizes = [row["image_size"] for row in json.loads(out)["rows"]]
+    assert sorted(sizes) == [[32, 32], [64, 64], [64, 96]]
+    status, out, _ = cli("classify", photos, "-e", "centroid", "-q", "--image-size", "64x96,32")
+    assert status == 0
+    assert "mobilenet (random weights) 64x96" in out
+    assert "64x64" not in out
+    status, _, err = cli("classify", photos, "-e", "centroid", "--image-size", "32,128")
+    assert status == 1
+    assert "--image-size 128x128" in err
+
+
+def test_an_image_size_below_the_minimum_of_one_is_told(cli: Cli, photos: Path) -> None:
+    status, _, err = cli("extract", photos, "-w", "random", "--image-size", "64,16x64")
+    assert status == 1
+    assert "16x64 is below the minimum of mobilenet: 32x32" in err
