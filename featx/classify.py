@@ -20,6 +20,7 @@ def classify(
     taps: Sequence[str] = (),
     weights: Sequence[str] = (),
     image_size: Size | list[Size] | None = None,
+    use_views: bool = False,
     heads: Sequence[str] = ("linear_svc", "logreg"),
     shots: Sequence[int | None] = (None,),
     draws: int = 3,
@@ -40,6 +41,9 @@ def classify(
     ----------
     data, backbones, taps, weights, image_size, fuse, fused_only, cache_dir
         Which features; see `featx.views.find_sources`.
+    use_views : bool
+        Beside each single source, show it with the altered copies of its images that `extract`
+        cached: rows to learn from, and averaged with the image's own scores when testing.
     heads : sequence of str
         Spec strings: "linear_svc(C=0.1)".
     shots : sequence of int or None
@@ -73,7 +77,7 @@ def classify(
     from featx.heads import parse_head
     from featx.progress import Bars
     from featx.runs import save_run
-    from featx.views import find_sources
+    from featx.views import find_sources, with_copies
 
     specs = [parse_head(text) for text in heads]  # a wrong name is told before any work is done
     sources = [
@@ -90,6 +94,8 @@ def classify(
             cache_dir=cache_dir,
         )
     ]
+    if use_views:
+        sources = with_copies(sources)
     for n in average:
         check_count(n, len(sources) * len({spec.text for spec in specs}))
     outcomes = TestOutcomes(max(average)) if average else None

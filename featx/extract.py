@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ def extract(
     pooling: Texts = "avg",
     weights: Texts | None = None,
     image_size: Size | list[Size] | None = None,
+    views: str = "",
     engine: str = "auto",
     precision: str = "float32",
     stored: str = "float32",
@@ -54,6 +56,9 @@ def extract(
         "auto" for the embedded sample, else "imagenet".
     image_size : int or (height, width), or a list of these, optional
         Input size in pixels; default: each backbone's own. Each size is an entry of its own.
+    views : str
+        Altered copies of each image to extract beside it: "flip", a number of augmented copies
+        ("3"), or both ("flip,3").
     engine : str
         "auto", "openvino", "tensorflow" or "jax".
     precision, stored : str
@@ -90,6 +95,7 @@ def extract(
     started = time.perf_counter()
     from featx.backbones import list_sizes
     from featx.datasets import index_dataset
+    from featx.datasets.augment import parse_views
     from featx.engines import choose_engine, choose_precision
     from featx.extraction import Extraction, pair_backbones, source_text
     from featx.progress import Bars
@@ -101,6 +107,11 @@ def extract(
     names, sources = _listed(backbone), _listed(weights or ())
     specs = [s for n in list_sizes(image_size) for s in pair_backbones(names, sources, n, default)]
     specs = [spec for i, spec in enumerate(specs) if spec not in specs[:i]]
+    specs += [
+        replace(spec, image=replace(spec.image, view=view))
+        for view in parse_views(views)
+        for spec in list(specs)
+    ]
     taps = tuple(dict.fromkeys(TapSpec.parse(t) for t in _listed(pooling)))
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")

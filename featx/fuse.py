@@ -86,10 +86,7 @@ def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
         raise SpecError(f"{len(features)} feature set(s) to fuse: name two or more taps.")
     first = features[0]
     matrix = FusedColumns(
-        [
-            (f.X, _matched_rows(first, f) if f is not first else np.arange(len(f.y)))
-            for f in features
-        ]
+        [(f.X, matched_rows(first, f) if f is not first else np.arange(len(f.y))) for f in features]
     )
     lazy = any(hasattr(part.X, "columns") for part in features)
     parts = [_about(part) for part in features]
@@ -163,8 +160,14 @@ class FusedColumns:
         return zip(self._parts, starts[:-1], starts[1:], strict=True)
 
 
-def _matched_rows(first: FeatureSet, other: FeatureSet) -> np.ndarray:
-    """Row of `other` for each row of `first`."""
+def matched_rows(first: FeatureSet, other: FeatureSet) -> np.ndarray:
+    """Return the row of `other` for each row of `first`.
+
+    Raises
+    ------
+    SpecError
+        Their images, labels or splits differ.
+    """
     place = {path: i for i, path in enumerate(other.paths)}
     missing = [path for path in first.paths if path not in place]
     extra = len(other.paths) - (len(first.paths) - len(missing))

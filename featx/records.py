@@ -28,7 +28,11 @@ SPLITS = ("train", "val", "test")
 def to_json(value: Any) -> Any:
     """Return `value` (records, mappings, tuples, numpy scalars and arrays) as JSON-able data."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_json(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (f.metadata.get("left_out_by_default") and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, Mapping):
         return {str(k): to_json(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -117,12 +121,16 @@ class ImageSpec:
         Name of the resize rule (`featx.datasets.decode.RESIZE`).
     colour : str
         Always "rgb" today.
+    view : str
+        "" is the image itself; "flip" and "augment-N" are altered copies of it
+        (`featx.datasets.augment`). Left out of JSON, hence of keys, where it is "".
     """
 
     height: int
     width: int
     resize: str = "bilinear-antialias"
     colour: str = "rgb"
+    view: str = field(default="", metadata={"left_out_by_default": True})
 
 
 @dataclass(frozen=True)
@@ -306,6 +314,9 @@ class FeatureSet:
         Names.
     provenance : mapping
         What the entry's attributes say: backbone text, engine, versions, extract seconds.
+    views : tuple of matrix
+        Features of altered copies of the images, each of the shape of X and in the order of its
+        rows: learnt from beside X, and averaged with it when scoring.
     """
 
     X: Any
@@ -320,6 +331,7 @@ class FeatureSet:
     tap: str = ""
     target: str = "class"
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    views: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)

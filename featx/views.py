@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,9 +23,12 @@ class Source:
     ----------
     parts : tuple of (ViewInfo, str)
         Entry and tap.
+    copies : tuple of ViewInfo
+        Entries of altered copies of the images, to be used with the one part.
     """
 
     parts: tuple[tuple[ViewInfo, str], ...]
+    copies: tuple[ViewInfo, ...] = ()
 
     def load(self, target: str | None) -> FeatureSet:
         """Read it; the parts of a fusion are left on the disk until rows or columns are asked for.
@@ -35,12 +38,22 @@ class Source:
         CacheMissError, CacheCorruptError, SpecError
             As `featx.store.load_features`.
         """
-        from featx.fuse import fuse
+        from featx.fuse import fuse, matched_rows
         from featx.store import load_features
 
         lazy = len(self.parts) > 1
         found = [load_features(v.path, tap, target=target, lazy=lazy) for v, tap in self.parts]
-        return fuse(found) if lazy else found[0]
+        if not self.copies:
+            return fuse(found) if lazy else found[0]
+        own, (_, tap) = found[0], self.parts[0]
+        views = [load_features(v.path, tap, target=target) for v in self.copies]
+        seconds = [float(f.provenance.get("extract_seconds") or 0.0) for f in (own, *views)]
+        backbone = f"{own.provenance['backbone']} with {len(views)} view{'s'[: len(views) - 1]}"
+        return replace(
+            own,
+            views=tuple(f.X[matched_rows(own, f)] for f in views),
+            provenance={**own.provenance, "backbone": backbone, "extract_seconds": sum(seconds)},
+        )
 
 
 def find_sources(
@@ -135,6 +148,37 @@ def find_sources(
     return list(distinct.values())
 
 
+def with_copies(sources: Sequence[Source]) -> list[Source]:
+    """Add to each single source one that also uses the altered copies cached of its images.
+
+    Raises
+    ------
+    CacheMissError
+        There are none of any source.
+    """
+    from featx.store import about_view
+
+    added = []
+    for source in sources:
+        if len(source.parts) > 1:
+            continue
+        ((own, tap),) = source.parts
+        entries = [about_view(p.parent) for p in sorted(own.path.parent.glob("*/cache.h5"))]
+        found = [v for v in entries if v and v.key.image.view and tap in v.taps]
+        copies = sorted(
+            (v for v in found if replace(v.key, image=replace(v.key.image, view="")) == own.key),
+            key=lambda v: v.key.image.view,
+        )
+        if copies:
+            added.append(Source(source.parts, tuple(copies)))
+    if not added:
+        raise CacheMissError(
+            "No altered copies of the images are cached. Add --views flip (or a number) to the "
+            "featx extract command that made the features."
+        )
+    return [*sources, *added]
+
+
 def _only_one(views: Sequence[ViewInfo], name: str) -> ViewInfo:
     """Return the view; a part of a fusion must be one and no other."""
     if len(views) > 1:
@@ -187,6 +231,7 @@ def find_views(
     found = _views_of(data, Path(cache_dir))
     if not found:
         raise _nothing_cached(data, backbones, taps, weights, image_size, cache_dir)
+    found = [v for v in found if not v.key.image.view] or found
     if image_size:
         cached = sorted({_spec_text(v) for v in found})
         found = [v for v in found if (v.key.image.height, v.key.image.width) == image_size]

@@ -177,6 +177,26 @@ def test_a_sweep_of_sizes_is_an_entry_each_in_one_pass(run: Run) -> None:
         run(image_size=[32, 16])
 
 
+def test_views_are_entries_beside_the_plain_one(run: Run, photos: Path) -> None:
+    plain = run()
+    both = run(views="flip,2")
+    assert both.caches[0] == plain.caches[0]
+    assert [c["backbone"].rpartition(" (")[2] for c in both.caches[1:]] == [
+        "flip)",
+        "augment-1)",
+        "augment-2)",
+    ]
+    assert len({c["path"] for c in both.caches}) == 4
+    fakes.PASSES.clear()
+    assert run(views="2,flip").extracted == 0
+    assert fakes.PASSES == []
+    image = read_image(str(photos / "class0/000.jpg"), ImageSpec(224, 224))
+    maps = fakes.feature_maps(image[None, :, ::-1], sum(b"mobilenet"))
+    np.testing.assert_array_equal(
+        rows_of(both, cache=1)["class0/000.jpg"], fakes.pooled(maps, "avg")[0]
+    )
+
+
 def test_precision_auto_is_settled_before_the_key_is_made(run: Run) -> None:
     report = run(precision="auto")
     assert report.precision == "float32"  # the stand-in engine has nothing else

@@ -16,6 +16,13 @@ from featx.cli import options
 @options.weights
 @options.image_sizes
 @click.option(
+    "--views",
+    "use_views",
+    is_flag=True,
+    help="Learn from the altered copies that extract --views cached, too, and average the scores "
+    "of an image's copies when testing; shown beside the rows without.",
+)
+@click.option(
     "--fuse",
     multiple=True,
     callback=options.specs,
@@ -85,6 +92,7 @@ def classify(
     poolings: tuple[str, ...],
     weights: tuple[str, ...],
     image_sizes: tuple[tuple[int, int], ...],
+    use_views: bool,
     fuse: tuple[str, ...],
     fused_only: bool,
     heads: tuple[str, ...],
@@ -115,6 +123,7 @@ def classify(
         taps=poolings,
         weights=weights,
         image_size=list(image_sizes),
+        use_views=use_views,
         fuse=fuse,
         fused_only=fused_only,
         heads=heads or ("linear_svc", "logreg"),

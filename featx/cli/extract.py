@@ -21,6 +21,13 @@ from featx.cli import options
 @options.weights
 @options.image_sizes
 @click.option(
+    "--views",
+    default="",
+    metavar="flip|N",
+    help="Extract altered copies of each image too: mirrored ones, N augmented ones (crop, mirror, "
+    "mild colour), or both: flip,3. For: featx classify --views.",
+)
+@click.option(
     "--engine",
     default="auto",
     show_default=True,
@@ -59,6 +66,7 @@ def extract(
     poolings: tuple[str, ...],
     weights: tuple[str, ...],
     image_sizes: tuple[tuple[int, int], ...],
+    views: str,
     engine: str,
     precision: str,
     stored: str,
@@ -83,6 +91,7 @@ def extract(
         pooling=poolings or ("avg",),
         weights=weights or None,
         image_size=list(image_sizes),
+        views=views,
         engine=engine,
         precision=precision,
         stored=stored,

@@ -17,6 +17,7 @@ What comes out, whatever comes in:
 - **16 bits** are scaled to 8 over their full range (65,535 becomes 255). Float images hold 0..1 or
   0..255; 32-bit integers 0..255 or 0..65,535; others are turned down.
 - Of several frames or pages, the first.
+- **Views** (`ImageSpec.view`) are cut out, mirrored and coloured as `featx.datasets.augment` says.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.datasets.augment import Alteration, Box, check_view
 from featx.datasets.exif import HEADER, find_jpeg_exif, read_orientation
 from featx.errors import ImageError, SpecError, UnknownNameError
 from featx.records import ImageSpec
@@ -121,6 +123,7 @@ def decode_image(data: bytes, spec: ImageSpec) -> np.ndarray:
         raise UnknownNameError("resize rule", spec.resize, near_misses(spec.resize, RESIZE))
     if spec.colour != "rgb":
         raise SpecError(f"Unknown colour {spec.colour!r}: it must be 'rgb'.")
+    check_view(spec.view)
     name = _sniff(data)
     try:
         if name == "Tiff" or (name == "Png" and b"acTL" in data[:1024]):
@@ -192,7 +195,9 @@ def _decode(name: str, data: bytes, spec: ImageSpec) -> np.ndarray:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise ImageError(f"{width} × {height} pixels, more than {MAX_PIXELS:,}")
-    box = None  # the part of the image that is picture; in scale it may end inside a pixel
+    box: Box | None = (
+        None  # the part of the image that is picture; in scale it may end inside a pixel
+    )
     if name == "Jpeg":
         wide, high = spec.width * SCALED_MARGIN, spec.height * SCALED_MARGIN
         if read_orientation(exif) >= 5:
@@ -206,6 +211,8 @@ def _decode(name: str, data: bytes, spec: ImageSpec) -> np.ndarray:
     if name in ("Png", "WebP"):
         exif = image.info.get("exif") or b""
     turned = read_orientation(exif)  # Pillow itself turns TIFF images
+    alteration = Alteration(data, spec.view)
+    box = alteration.cut(image.size, box)
     size = (spec.height, spec.width) if turned >= 5 else (spec.width, spec.height)
     plain = _to_grey_or_rgb(image).resize(size, Image.Resampling.BILINEAR, box)
     if turned > 1:
@@ -221,7 +228,7 @@ def _decode(name: str, data: bytes, spec: ImageSpec) -> np.ndarray:
                 8: flip.ROTATE_90,
             }[turned]
         )
-    return np.array(plain.convert("RGB"))
+    return np.array(alteration.finish(plain.convert("RGB")))
 
 
 def _to_grey_or_rgb(image: Image) -> Image:

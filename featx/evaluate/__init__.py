@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -181,6 +181,27 @@ def _folds(draw: Draw, training: TrainingRows, folds: int) -> list[Fold]:
     )
 
 
+def _with_copies(
+    draw: Draw, folds: Sequence[Fold], training: TrainingRows
+) -> tuple[Draw, list[Fold], np.ndarray, np.ndarray]:
+    """Return draw, folds, features and labels with each row's views as rows of their own.
+
+    Training rows still come before validation rows, and an image's copies stay on one side.
+    """
+    n, n_train, n_val = training.copies, len(draw.train), len(draw.val)
+    X = np.concatenate([training.take_copies(part) for part in (draw.train, draw.val)])
+    repeated = replace(draw, train=np.tile(draw.train, n), val=np.tile(draw.val, n), copies=n)
+    y = training.y[np.concatenate([repeated.train, repeated.val])]
+    place = np.concatenate(  # of each row, where its copies are
+        [
+            np.arange(n * n_train).reshape(n, n_train).T,
+            n * n_train + np.arange(n * n_val).reshape(n, n_val).T,
+        ]
+    )
+    wide = [(place[train].ravel(order="F"), place[held].ravel(order="F")) for train, held in folds]
+    return repeated, wide, X, y
+
+
 _Run = tuple[RunRecord, np.ndarray | None]
 
 
@@ -212,8 +233,11 @@ def _run_job(
 ) -> Iterator[_Run]:
     """Run every head on one draw; the rows are read once for all of them."""
     draw = job.draw
-    rows = np.concatenate([draw.train, draw.val])
-    X, y = training.take(rows), training.y[rows]
+    if training.copies > 1:
+        draw, folds, X, y = _with_copies(draw, folds, training)
+    else:
+        rows = np.concatenate([draw.train, draw.val])
+        X, y = training.take(rows), training.y[rows]
     plain = stepped = SteppedRows((), X, folds)
     for spec in job.specs:
         if spec.steps != stepped.specs:  # of the rows after steps one set is held at a time

@@ -42,6 +42,8 @@ class Draw:
         Rows to fit on, and rows to choose on (empty: folds of `train` are used).
     seed : int
         Of the heads and folds.
+    copies : int
+        How often each image is among the rows: once, and once a view.
     """
 
     shots: int | None
@@ -49,6 +51,7 @@ class Draw:
     train: np.ndarray
     val: np.ndarray
     seed: int
+    copies: int = 1
 
 
 def run_head(
@@ -109,6 +112,9 @@ def run_head(
         X_test, y_test = test.hand_out(run)
         started = time.perf_counter()
         found, probabilities = _apply(head, choice, X_test)
+        found = _mean_of_copies(found, len(y_test))
+        if probabilities is not None:
+            probabilities = _mean_of_copies(probabilities, len(y_test))
         predict_seconds = time.perf_counter() - started
     except ValueError as error:
         reason = str(error).splitlines()[0]
@@ -138,7 +144,11 @@ def run_head(
         params={**HEADS.get(spec.name).defaults, **choice.spec.params},
         shots=draw.shots,
         draw=draw.number,
-        split={**about, "n_train": len(draw.train), "n_val": len(draw.val)},
+        split={
+            **about,
+            "n_train": len(draw.train) // draw.copies,
+            "n_val": len(draw.val) // draw.copies,
+        },
         metrics=to_json(metrics),
         selection=to_json(choice.record),
         seconds={
@@ -148,7 +158,11 @@ def run_head(
             "predict": predict_seconds,
         },
         cost=to_json(
-            {**_feature_cost(X, y), **_head_cost(head), "warnings": warning_texts(caught)}
+            {
+                **_feature_cost(X, y, draw.copies),
+                **_head_cost(head),
+                "warnings": warning_texts(caught),
+            }
         ),
         environment=_environment(),
         classes=features.classes,
@@ -227,7 +241,12 @@ def keep_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
     return {"scores": kept, "score_classes": best.astype(np.int32)}
 
 
-def _feature_cost(X: Any, y: np.ndarray) -> dict[str, Any]:
+def _mean_of_copies(values: np.ndarray, rows: int) -> np.ndarray:
+    """Average what an image and its views were given, which stand below each other in blocks."""
+    return values.reshape(-1, rows, values.shape[1]).mean(axis=0)
+
+
+def _feature_cost(X: Any, y: np.ndarray, copies: int) -> dict[str, Any]:
     """Width, rows a class, and the spread that tells a collapsed embedding.
 
     "spread" is the standard deviation of the rows around their mean over the rows' length (root
@@ -239,7 +258,7 @@ def _feature_cost(X: Any, y: np.ndarray) -> dict[str, Any]:
         squares += float(np.einsum("ij,ij->", block, block, dtype=np.float64))
     length, mean = squares / len(y), total / len(y)
     around = max(length - float(mean @ mean), 0.0)
-    counts = np.unique(y, return_counts=True)[1]
+    counts = np.unique(y, return_counts=True)[1] // copies
     return {
         "feature_dim": X.shape[1],
         "spread": (around / length) ** 0.5 if length else 0.0,

@@ -34,6 +34,8 @@ class TrainingRows:
         The first so many are training rows.
     digests, groups : tuple of str
         A row each, or empty.
+    copies : int
+        Rows that `take_copies` gives for one: the image's own, and one a view.
     """
 
     _X: Any
@@ -42,6 +44,12 @@ class TrainingRows:
     n_train: int
     digests: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    _views: tuple[Any, ...] = ()
+
+    @property
+    def copies(self) -> int:
+        """1, and one more a view."""
+        return 1 + len(self._views)
 
     @property
     def train(self) -> np.ndarray:
@@ -68,6 +76,18 @@ class TrainingRows:
                 f"{len(self._rows)} training and validation rows."
             )
         return _take_rows(self._X, self._rows[positions])
+
+    def take_copies(self, positions: np.ndarray) -> np.ndarray:
+        """Return the features at `positions`, then in the same order those of each view in turn.
+
+        Raises
+        ------
+        ProtocolError
+            As `take`.
+        """
+        own = in_memory(self.take(positions))
+        rows = self._rows[positions]
+        return np.concatenate([own, *(in_memory(_take_rows(X, rows)) for X in self._views)])
 
     def pick(self, names: tuple[str, ...], positions: np.ndarray) -> tuple[str, ...]:
         """Return `names` (digests or groups) at `positions`; empty stays empty."""
@@ -117,6 +137,8 @@ class TestRows:
     def hand_out(self, run: str) -> tuple[Any, np.ndarray]:
         """Return features (an array, or `RowsOf` where they are too large) and labels.
 
+        With views the features of all test rows are followed by those of each view in turn.
+
         Raises
         ------
         ProtocolError
@@ -131,6 +153,9 @@ class TestRows:
         self.__handed_out.add(run)
         if self.__loaded is None:
             self.__loaded = _take_rows(self.__features.X, self.rows)
+            if self.__features.views:
+                views = [in_memory(_take_rows(X, self.rows)) for X in self.__features.views]
+                self.__loaded = np.concatenate([in_memory(self.__loaded), *views])
             if isinstance(self.__loaded, np.ndarray):
                 self.__loaded.setflags(write=False)
         return self.__loaded, self.__features.y[self.rows]
@@ -156,6 +181,7 @@ def seal(features: FeatureSet, split: Split) -> tuple[TrainingRows, TestRows]:
         len(split.train),
         tuple(features.digests[i] for i in rows) if features.digests else (),
         tuple(features.groups[i] for i in rows) if features.groups else (),
+        features.views,
     )
     return training, TestRows(features, split.test)
 

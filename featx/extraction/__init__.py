@@ -65,7 +65,9 @@ class Target:
     @property
     def label(self) -> str:
         """The backbone's spec text; random weights are named as such everywhere."""
-        return self.spec.text + (" (random weights)" if self.weights.kind == "random" else "")
+        random = " (random weights)" if self.weights.kind == "random" else ""
+        view = f" ({self.spec.image.view})" if self.spec.image.view else ""
+        return self.spec.text + random + view
 
     @property
     def cache(self) -> CacheEntry:

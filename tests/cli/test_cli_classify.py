@@ -177,3 +177,29 @@ def test_an_image_size_below_the_minimum_of_one_is_told(cli: Cli, photos: Path) 
     status, _, err = cli("extract", photos, "-w", "random", "--image-size", "64,16x64")
     assert status == 1
     assert "16x64 is below the minimum of mobilenet: 32x32" in err
+
+
+def test_views_stand_beside_the_plain_features(cli: Cli, photos: Path, projection: str) -> None:
+    extract = ("extract", photos, "-w", "random", "--engine", projection, "-q")
+    assert cli(*extract)[0] == 0
+    status, _, err = cli("classify", photos, "-e", "centroid", "--views")
+    assert status == 1
+    assert "--views flip" in err
+    assert cli(*extract, "--views", "flip,1")[0] == 0
+    assert cli(*extract, "--image-size", "64")[0] == 0
+
+    _, out, _ = cli("classify", photos, "-e", "centroid", "-q", "--json")
+    assert len(json.loads(out)["rows"]) == 2  # the views alone are no row
+    _, out, _ = cli("classify", photos, "-e", "centroid", "-q", "--json", "--views")
+    found = {(row["backbone"], row["image_size"][0]): row for row in json.loads(out)["rows"]}
+    name = "mobilenet (random weights)"
+    assert set(found) == {(name, 224), (name, 64), (f"{name} with 2 views", 224)}
+    views, plain = found[f"{name} with 2 views", 224], found[name, 224]
+    assert (views["n_train"], views["n_test"]) == (plain["n_train"], plain["n_test"])
+    assert views["extract_seconds"] > plain["extract_seconds"]
+
+
+def test_unknown_views_are_one_line(cli: Cli, photos: Path) -> None:
+    status, _, err = cli("extract", photos, "-w", "random", "--views", "flop")
+    assert status == 1
+    assert "flip,3" in err

@@ -23,7 +23,12 @@ calm = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 text = st.text(max_size=8)
 values = st.one_of(st.integers(-3, 3), st.booleans(), text, st.tuples(st.integers(), text))
 images = st.builds(
-    ImageSpec, st.integers(1, 400), st.integers(1, 400), st.sampled_from(["a", "b"]), text
+    ImageSpec,
+    st.integers(1, 400),
+    st.integers(1, 400),
+    st.sampled_from(["a", "b"]),
+    text,
+    st.sampled_from(["", "flip", "augment-1"]),
 )
 fields: dict[str, st.SearchStrategy[Any]] = {
     "backbone": text,
@@ -104,3 +109,13 @@ def test_a_mismatch_names_the_field(tmp_path: Path, change: dict[str, Any], said
         with pytest.raises(CacheError, match=said) as caught:
             CacheEntry.open(tmp_path, "toy", other, create=create)
         assert "precision" not in str(caught.value)
+
+
+def test_the_view_is_left_out_of_the_key_of_plain_images() -> None:
+    plain = ExtractionKey("mobilenet", {}, "0" * 64, "mobilenet", ImageSpec(224, 224))
+    assert "view" not in plain.canonical()
+    assert plain.digest() == "0f39acb395ce0d354df0e995b70c268193d08d751fdef0596e87df2fddf4f767"
+    flip = dataclasses.replace(plain, image=ImageSpec(224, 224, view="flip"))
+    assert flip.digest() != plain.digest()
+    for key in (plain, flip):
+        assert ExtractionKey.from_json(json.loads(key.canonical())) == key
