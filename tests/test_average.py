@@ -186,7 +186,8 @@ def test_averages_are_compared_and_kept_like_other_runs(made: Any, tmp_path: Any
         json.dumps(to_json(replace(record, arrays={})), allow_nan=False)
         save_run(record, tmp_path)
     assert {r.head.text for r in load_runs(tmp_path)} == {"average(n=3)"}
-    assert load_runs(tmp_path)[0].params["members"] == averages[0].params["members"]
+    kept = [r.params["members"] for r in load_runs(tmp_path)]  # of one second: in no order
+    assert averages[0].params["members"] in kept
 
 
 def test_heads_with_nothing_to_choose_are_scored_all_the_same() -> None:

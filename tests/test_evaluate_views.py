@@ -52,9 +52,9 @@ def test_views_equal_to_the_images_change_nothing() -> None:
     assert one.cost["rows_a_class"] == other.cost["rows_a_class"] == [5, 5]
 
 
-@pytest.mark.parametrize("heads", [["linear_svc", "logreg", "knn"], ["l2+linear_svc(C=1.0)"]])
+@pytest.mark.parametrize("heads", [["linear_svc", "knn"], ["l2+ridge(alpha=1.0)"]])
 def test_choosing_and_shots_work_with_views(heads: list[str]) -> None:
-    records = evaluate(with_views(300), heads, shots=[5, None], draws=2)
+    records = evaluate(with_views(150, count=1), heads, shots=[5, None])
     assert all(r.metrics["accuracy"] > 0.5 for r in records)
     assert {r.split["n_train"] for r in records if r.shots == 5} == {50}
 
