@@ -237,7 +237,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         space: Space | None = None,
     ) -> Problem:
         self._check_parameters()
-        if is_lazy(X):
+        if is_lazy(X) or space is not None:  # or checked when the space was built
             self.n_features_in_ = X.shape[1]
             y = column_or_1d(y)
             if len(y) != X.shape[0]:

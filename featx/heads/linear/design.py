@@ -11,13 +11,18 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError
+from scipy.linalg.lapack import dposv
 
 from featx.heads.linear.losses import Loss
 
 Array = NDArray[Any]
 
 BLOCK_ROWS = 2048
+FEW_COLUMNS = 32
+CACHED_BYTES = 1 << 19
+"""A block of rows that stays in a processor's own cache between a product and its transpose; of few
+columns a product is as fast as its matrix is read."""
 
 
 class Product(Protocol):
@@ -54,10 +59,10 @@ class AnyDesign(Protocol):
         """Return the Hessian as a `Product` in the precision of `curvature`."""
 
     def newton_step_seconds(self, active: Array) -> Array:
-        """Return about what `newton_step` takes with so many active rows, on a few cores."""
+        """Return about what a column of `newton_steps` takes with so many active rows."""
 
-    def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
-        """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient``."""
+    def newton_steps(self, curvature: Array, C: float, gradient: Array) -> Array:
+        """Solve ``(diag(penalty) + C Aᵀ diag(curvature_k) A) p_k = -gradient_k`` for each k."""
 
     def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
         """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, for a design of no intercept."""
@@ -137,25 +142,36 @@ class Design:
         return _DenseProduct(matrix, self.penalty, loss, curvature, C)
 
     def newton_step_seconds(self, active: Array) -> Array:
-        """Return about what `newton_step` takes with so many active rows, on a few cores."""
+        """Return about what a column of `newton_steps` takes with so many active rows."""
         short, long = np.minimum(active, self.width), np.maximum(active, self.width)
-        product = 0.0 if self._gram is not None else short**2 * long
-        return (product + short**3 / 3) / 5e10 + active * self.width * 8 / 1e10
+        product = 2.5e-9 * short**2 if self._gram is not None else short**2 * long / 5e10
+        return 1e-4 + product + short**3 / 1.5e11
 
-    def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
-        """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient`` by Cholesky."""
-        rows = np.flatnonzero(curvature)
-        A = self.matrix[rows]
-        if len(rows) < self.width and self.penalty.all():
-            # Woodbury: a system the size of the rows that count.
-            if self._gram is None:
-                S = A @ A.T
+    def newton_steps(self, curvature: Array, C: float, gradient: Array) -> Array:
+        """Solve ``(diag(penalty) + C Aᵀ diag(curvature_k) A) p_k = -gradient_k`` by Cholesky."""
+        steps = np.empty_like(gradient)
+        slopes = self.matrix @ gradient
+        dual = np.zeros_like(curvature, dtype=np.float64)
+        by_rows = np.zeros(gradient.shape[1], dtype=bool)
+        for k in range(gradient.shape[1]):
+            rows = np.flatnonzero(curvature[:, k])
+            by_rows[k] = len(rows) < self.width and self.penalty.all()
+            if by_rows[k]:  # Woodbury: a system the size of the rows that count
+                S = self._inner_products(rows)
+                S[np.diag_indices_from(S)] += 1.0 / (C * curvature[rows, k])
+                dual[rows, k] = solve_positive(S, slopes[rows, k])
             else:
-                S = self._gram[np.ix_(rows, rows)] + self.intercept**2
-            S[np.diag_indices_from(S)] += 1.0 / (C * curvature[rows])
-            return A.T @ cho_solve(cho_factor(S, overwrite_a=True), A @ gradient) - gradient
-        B = A * np.sqrt(C * curvature[rows])[:, None]
-        return solve_newton(B.T @ B, self.penalty, gradient)
+                B = self.matrix[rows] * np.sqrt(C * curvature[rows, k])[:, None]
+                steps[:, k] = solve_newton(B.T @ B, self.penalty, gradient[:, k])
+        if by_rows.any():
+            steps[:, by_rows] = self.matrix.T @ dual[:, by_rows] - gradient[:, by_rows]
+        return steps
+
+    def _inner_products(self, rows: NDArray[np.integer]) -> Array:
+        if self._gram is None:
+            A = self.matrix[rows]
+            return A @ A.T
+        return self._gram[np.ix_(rows, rows)] + self.intercept**2
 
     def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
         """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, for a design of no intercept."""
@@ -168,7 +184,15 @@ def solve_newton(H: Array, penalty: Array, gradient: Array) -> Array:
     """Return ``-(H + diag(penalty))⁻¹ gradient``; overwrites `H`."""
     diagonal = np.diag_indices_from(H)
     H[diagonal] = (H[diagonal] + penalty) * (1.0 + 1e-14)
-    return -cho_solve(cho_factor(H, overwrite_a=True), gradient)
+    return -solve_positive(H, gradient)
+
+
+def solve_positive(H: Array, right: Array) -> Array:
+    """Return ``H⁻¹ right`` of a symmetric positive definite `H`, which is overwritten."""
+    _, solution, flaw = dposv(H.T, right, lower=1, overwrite_a=1)
+    if flaw:
+        raise LinAlgError(f"the Hessian is not positive definite (minor {flaw})")
+    return solution
 
 
 class _DenseProduct:
@@ -178,8 +202,11 @@ class _DenseProduct:
 
     def __call__(self, P: Array) -> Array:
         out = np.zeros_like(P)
-        for start in range(0, len(self.A), BLOCK_ROWS):
-            rows = slice(start, start + BLOCK_ROWS)
+        size = BLOCK_ROWS
+        if P.shape[1] <= FEW_COLUMNS:
+            size = max(64, CACHED_BYTES // (self.A.itemsize * self.A.shape[1]))
+        for start in range(0, len(self.A), size):
+            rows = slice(start, start + size)
             A = self.A[rows]
             out += A.T @ self.loss.hessian_times(self.curvature, A @ P, rows)
         out *= P.dtype.type(self.C)

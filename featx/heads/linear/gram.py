@@ -72,6 +72,8 @@ class GramSpace(Space):
         kept = values > noise * max(values[0], 0.0)
         root = np.sqrt(values[kept])
         self.axes = vectors[:, kept] * root
+        if np.finfo(dtype).eps > np.finfo(float).eps:
+            self.gram = self.axes @ self.axes.T  # without the rounding, which made it indefinite
         self._dual = vectors[:, kept] / root
         self.held_axes = cross @ self._dual
 

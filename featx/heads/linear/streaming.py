@@ -99,12 +99,16 @@ class StreamedDesign:
         return _StreamedProduct(self, loss, curvature, C)
 
     def newton_step_seconds(self, active: Array) -> Array:
-        """Return about what `newton_step` takes with so many active rows, on a few cores."""
+        """Return about what a column of `newton_steps` takes with so many active rows."""
         passes = self.rows * self.width * 8 / 1e9
         return passes + (active * self.width**2 + self.width**3 / 3) / 5e10
 
-    def newton_step(self, curvature: Array, C: float, gradient: Array) -> Array:
-        """Solve ``(diag(penalty) + C Aᵀ diag(curvature) A) p = -gradient`` by Cholesky."""
+    def newton_steps(self, curvature: Array, C: float, gradient: Array) -> Array:
+        """Solve ``(diag(penalty) + C Aᵀ diag(curvature_k) A) p_k = -gradient_k`` by Cholesky."""
+        columns = range(gradient.shape[1])
+        return np.stack([self._step(curvature[:, k], C, gradient[:, k]) for k in columns], axis=1)
+
+    def _step(self, curvature: Array, C: float, gradient: Array) -> Array:
         H = np.zeros((self.width, self.width))
         for part, B in self._blocks(np.float64):
             active = curvature[part] > 0
