@@ -17,10 +17,10 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install extract classify test format check bench faults clean
+.PHONY: help install extract classify test format check faults clean
 
 help:  ## Show this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
 	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= SHOTS= WEIGHTS= ARGS= (lists take commas)"
 
 $(STAMP): setup.cfg pyproject.toml
@@ -52,9 +52,8 @@ check: $(STAMP)  ## Lint, type-check, and check the installed packages
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
 
-bench: $(STAMP)  ## Run the benchmarks; tables go to benchmarks/results
-	for script in $(filter-out %/bench_faults.py,$(wildcard benchmarks/bench_*.py)); do \
-	  $(BIN)/python $$script || exit 1; done
+bench-%: $(STAMP)  ## Run one benchmark: heads, extract, store, decode; tables go to benchmarks/results
+	$(BIN)/python benchmarks/bench_$*.py $(ARGS)
 
 faults: $(STAMP)  ## Kill, flip, truncate and fill disks for real; count what is lost
 	$(BIN)/python benchmarks/bench_faults.py $(ARGS)

@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--cache-dir", default="features")
     parser.add_argument("--no-views", action="store_true")
     options = parser.parse_args()
-    if not options.backbones:  # `make bench` has no photos to give
+    if not options.backbones:
         parser.exit(0, "bench_features.py: needs photos and trained weights; nothing done\n")
     lines = ["| backbone | features | distance | all images | 20 a class |", "|" + " --- |" * 5]
     for text in options.backbones:

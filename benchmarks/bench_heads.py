@@ -343,6 +343,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not args.only or name in args.only:
             report["rows"] += case(args.quick, args.entry)
     RESULTS.mkdir(exist_ok=True)
+    if args.only and (RESULTS / "heads.json").exists():  # what was not run again stays
+        rows = {row["case"]: row for row in report["rows"]}
+        kept = json.loads((RESULTS / "heads.json").read_text())["rows"]
+        report["rows"] = [rows.pop(row["case"], row) for row in kept] + list(rows.values())
     (RESULTS / "heads.json").write_text(json.dumps(report, indent=1) + "\n")
     (RESULTS / "heads.md").write_text(markdown(report))
 

@@ -12,15 +12,14 @@ from featx.errors import HeadError
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
 from featx.heads.linear.design import AnyDesign, Design
 from featx.heads.linear.interior import solve_hinge
-from featx.heads.linear.losses import Loss, SquaredHinge
-from featx.heads.linear.newton import minimise
+from featx.heads.linear.losses import SquaredHinge
+from featx.heads.linear.newton import approach, minimise
 
 PATIENCE = 30
 """Newton steps after which the problems still open are started anew from interior points."""
 
-STAGE, STAGE_TOL, STAGE_STEPS = 6.0, 0.3, 10
-"""A first value of C is approached from below by this factor, roughly and in few steps each: from
-zeros, the steps at a large C are short, as every one of them changes what rows count."""
+STAGE = 6.0
+"""Factor of the stages in which a large C is approached."""
 
 HINGE_GAP = 1e-3
 """Relative duality gap of the hinge loss for a tolerance of 1."""
@@ -133,7 +132,7 @@ class LinearSVC(LinearHead):
     ) -> list[Outcome]:
         loss = SquaredHinge(problem.targets, weights)
         outcomes = []
-        Q = self._approach(problem, design, loss, values[0])
+        Q = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
         for C in values:
             first = min(self.max_iter, PATIENCE)
             found = minimise(design, loss, C, Q, tol=self.tol, max_iter=first)
@@ -147,15 +146,6 @@ class LinearSVC(LinearHead):
             Q, worst = found.Q, float(found.optimality.max())
             outcomes.append(Outcome(*design.split(Q), worst, worst <= self.tol, found.n_iter))
         return outcomes
-
-    def _approach(self, problem: Problem, design: AnyDesign, loss: Loss, C: float) -> Array:
-        """Return where to start at `C`: about the solution at a smaller one."""
-        Q = np.zeros((design.width, problem.targets.columns))
-        stage = 4.0 / max(design.largest**2, np.finfo(float).tiny)  # shrinks every axis
-        while stage * 1.5 < C and np.isfinite(stage):
-            Q = minimise(design, loss, stage, Q, tol=STAGE_TOL, max_iter=STAGE_STEPS).Q
-            stage *= STAGE
-        return Q
 
     def _from_inside(
         self, problem: Problem, design: Design, weights: Array, columns: Array

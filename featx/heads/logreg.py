@@ -11,7 +11,10 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
 from featx.heads.linear.losses import Logistic, Softmax, softmax
-from featx.heads.linear.newton import minimise
+from featx.heads.linear.newton import approach, minimise
+
+STAGE = 100.0
+"""Factor of the stages in which a large C is approached."""
 
 
 class LogisticRegression(LinearHead):
@@ -91,7 +94,7 @@ class LogisticRegression(LinearHead):
         binary = problem.targets.columns == 1 or self.multi_class == "ovr"
         loss = (Logistic if binary else Softmax)(problem.targets, weights[:, None])
         outcomes = []
-        Q = np.zeros((design.width, problem.targets.columns))
+        Q = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
         for C in values:
             found = minimise(design, loss, C, Q, tol=self.tol, max_iter=self.max_iter)
             Q = found.Q

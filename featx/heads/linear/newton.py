@@ -35,6 +35,9 @@ ROUGH = 0.03
 STALLS = 4
 """Steps without halving the smallest gradient so far after which a problem counts as hard."""
 
+STAGE_TOL, STAGE_STEPS = 0.3, 10
+"""Optimality measure and Newton steps of a stage of `approach`."""
+
 
 @dataclass
 class Solution:
@@ -114,7 +117,7 @@ def minimise(
         if not len(todo) or steps == max_iter:
             break
         # Solve the more exactly the faster the gradient falls, but no further than `tol` asks for.
-        floor = np.clip(0.1 * tol / np.maximum(reached, tol), 3e-3, 0.1)
+        floor = np.clip(0.5 * tol / np.maximum(reached, tol), 3e-3, 0.1)
         accuracy = np.where(steps, np.clip(fall**2, floor, 0.1), 0.1)
         if loss.separable and len(todo) < len(here):
             here, which, loss, accuracy = here[todo], here[todo], loss.take(todo), accuracy[todo]
@@ -130,6 +133,32 @@ def minimise(
         Z = Z + t.astype(dtype) * ZP
         steps += 1
     return Solution(result, optimality, steps, products)
+
+
+def approach(design: AnyDesign, loss: Loss, C: float, columns: int, *, factor: float) -> Array:
+    """Return where to start at `C`: about the solution at a smaller one, reached in stages.
+
+    From zeros, the first steps at a large C are short, as each changes which rows count.
+
+    Parameters
+    ----------
+    design, loss, C
+        Of the objective.
+    columns : int
+        K.
+    factor : float
+        Between the values of the stages; the first shrinks every axis.
+
+    Returns
+    -------
+    ndarray of shape (r, K)
+    """
+    Q = np.zeros((design.width, columns))
+    stage = 4.0 / max(design.largest**2, float(np.finfo(np.float32).tiny))
+    while 1.5 * stage < C:
+        Q = minimise(design, loss, stage, Q, tol=STAGE_TOL, max_iter=STAGE_STEPS).Q
+        stage *= factor
+    return Q
 
 
 def _sizes(
