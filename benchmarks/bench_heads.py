@@ -6,8 +6,10 @@
 
 With --entry, a cache entry with the taps avg and flatten, the wide and the pooled case are real
 features (70% of the rows); else, as in the other cases, they are made to look like embeddings: ReLU
-of a low-rank signal and noise. Every fit includes the standardisation. A ratio of times comes with the relative objectives, so that no time is bought
-with accuracy: `excess` is (ours - scikit-learn's) / scikit-learn's, negative where ours is lower.
+of a low-rank signal and noise. Every fit includes the standardisation. A ratio of times comes with
+the relative objectives, so that no time is bought with accuracy: `excess` is
+(ours - scikit-learn's) / scikit-learn's, negative where ours is lower. It gets a tolerance
+at which it comes near our objective.
 Results go to benchmarks/results/heads.{json,md}.
 """
 
