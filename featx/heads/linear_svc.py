@@ -13,7 +13,7 @@ from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
 from featx.heads.linear.design import AnyDesign, Design
 from featx.heads.linear.interior import solve_hinge
 from featx.heads.linear.losses import SquaredHinge
-from featx.heads.linear.newton import approach, minimise
+from featx.heads.linear.newton import Path, approach, minimise
 
 PATIENCE = 30
 """Newton steps after which the problems still open are started anew from interior points."""
@@ -132,10 +132,11 @@ class LinearSVC(LinearHead):
     ) -> list[Outcome]:
         loss = SquaredHinge(problem.targets, weights)
         outcomes = []
-        Q = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
+        start = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
+        path = Path(start, lambda C: 1.0 / C, 1)  # where the rows that count stay the same
         for C in values:
             first = min(self.max_iter, PATIENCE)
-            found = minimise(design, loss, C, Q, tol=self.tol, max_iter=first)
+            found = minimise(design, loss, C, path.predict(C), tol=self.tol, max_iter=first)
             stuck = np.flatnonzero(found.optimality > self.tol)
             if len(stuck) and self.max_iter > first and isinstance(design, Design):
                 found.Q[:, stuck] = self._from_inside(problem, design, C * weights, stuck)
@@ -143,8 +144,9 @@ class LinearSVC(LinearHead):
                 left = self.max_iter - first
                 found = minimise(design, loss, C, found.Q, tol=self.tol, max_iter=left)
                 found.n_iter += first
-            Q, worst = found.Q, float(found.optimality.max())
-            outcomes.append(Outcome(*design.split(Q), worst, worst <= self.tol, found.n_iter))
+            path.add(C, found.Q)
+            worst = float(found.optimality.max())
+            outcomes.append(Outcome(*design.split(found.Q), worst, worst <= self.tol, found.n_iter))
         return outcomes
 
     def _from_inside(

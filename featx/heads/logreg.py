@@ -11,7 +11,7 @@ from sklearn.utils.class_weight import compute_sample_weight
 
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
 from featx.heads.linear.losses import Logistic, Softmax, softmax
-from featx.heads.linear.newton import approach, minimise
+from featx.heads.linear.newton import Path, approach, minimise
 
 STAGE = 100.0
 """Factor of the stages in which a large C is approached."""
@@ -94,12 +94,14 @@ class LogisticRegression(LinearHead):
         binary = problem.targets.columns == 1 or self.multi_class == "ovr"
         loss = (Logistic if binary else Softmax)(problem.targets, weights[:, None])
         outcomes = []
-        Q = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
+        start = approach(design, loss, values[0], problem.targets.columns, factor=STAGE)
+        path = Path(start, np.log, 2)
         for C in values:
-            found = minimise(design, loss, C, Q, tol=self.tol, max_iter=self.max_iter)
+            found = minimise(design, loss, C, path.predict(C), tol=self.tol, max_iter=self.max_iter)
             Q = found.Q
             if not loss.separable and self.fit_intercept:
                 Q[design.penalty == 0] -= Q[design.penalty == 0].mean()  # a common shift is free
+            path.add(C, Q)
             worst = float(found.optimality.max())
             outcomes.append(Outcome(*design.split(Q), worst, worst <= self.tol, found.n_iter))
         return outcomes

@@ -17,6 +17,8 @@ without penalty counts by its gradient over the root of its curvature.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,6 +161,46 @@ def approach(design: AnyDesign, loss: Loss, C: float, columns: int, *, factor: f
         Q = minimise(design, loss, stage, Q, tol=STAGE_TOL, max_iter=STAGE_STEPS).Q
         stage *= factor
     return Q
+
+
+class Path:
+    """The solutions along a path of C so far, and what they say of the next.
+
+    Parameters
+    ----------
+    start : ndarray of shape (r, K)
+        For the first value.
+    abscissa : callable
+        Function of C along which the solutions are about a polynomial.
+    degree : int
+        Of the polynomial.
+    """
+
+    def __init__(self, start: Array, abscissa: Callable[[float], float], degree: int) -> None:
+        self._start, self._abscissa = start, abscissa
+        self._found: deque[tuple[float, Array]] = deque(maxlen=degree + 1)
+
+    def add(self, C: float, Q: Array) -> None:
+        """Take in the solution at `C`."""
+        self._found.append((self._abscissa(C), Q))
+
+    def predict(self, C: float) -> Array:
+        """Return the polynomial through the last solutions at `C`, which is to be the next value.
+
+        A value farther off than the last two are from each other starts from the last.
+        """
+        if not self._found:
+            return self._start
+        x = self._abscissa(C)
+        known = [x0 for x0, _ in self._found]
+        last = self._found[-1][1]
+        if len(known) < 2 or not 0 < abs(x - known[-1]) < 1.5 * abs(known[-1] - known[-2]):
+            return last
+        Q = np.zeros_like(last)
+        for x0, Q0 in self._found:
+            others = [x1 for x1 in known if x1 != x0]
+            Q += np.prod([(x - x1) / (x0 - x1) for x1 in others]) * Q0
+        return Q
 
 
 def _sizes(

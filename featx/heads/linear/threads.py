@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import cache
 from typing import TypeVar
 
@@ -22,10 +22,13 @@ SMALL = 1_500_000
 
 
 def product_threads(entries: int) -> AbstractContextManager:
-    """Return a context in which products with a matrix of so many entries are run."""
-    if entries > SMALL:
-        return nullcontext()
-    return _controller().limit(limits=1, user_api="blas")
+    """Return a context in which products with a matrix of so many entries are run.
+
+    Large products get all threads, factorisations one: SciPy brings a BLAS of its own, and its
+    threads would wait for those of NumPy's, which stay busy for a while after each product.
+    """
+    chosen = _scipy_blas() if entries > SMALL else _controller()
+    return chosen.limit(limits=1, user_api="blas")
 
 
 def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
@@ -52,3 +55,9 @@ def side_by_side(tasks: Sequence[Callable[[], T]]) -> list[T]:
 @cache
 def _controller() -> ThreadpoolController:
     return ThreadpoolController()
+
+
+@cache
+def _scipy_blas() -> ThreadpoolController:
+    libraries = [i["filepath"] for i in _controller().info() if "scipy.libs" in i["filepath"]]
+    return _controller().select(filepath=libraries)
