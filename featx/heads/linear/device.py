@@ -74,6 +74,11 @@ def copied(A: Array) -> Array:
     return A.copy() if isinstance(A, np.ndarray) else A.clone()
 
 
+def positive_part(A: Array) -> Array:
+    """Return ``max(A, 0)``; overwrites `A`."""
+    return np.maximum(A, 0.0, out=A) if isinstance(A, np.ndarray) else A.clamp_(min=0.0)
+
+
 def expit(A: Array) -> Array:
     """Return ``1 / (1 + exp(-A))``."""
     return scipy_expit(A) if isinstance(A, np.ndarray) else A.sigmoid()

@@ -21,6 +21,7 @@ from featx.heads.linear.device import (
     host,
     namespace,
     place,
+    positive_part,
     precision,
 )
 
@@ -124,7 +125,7 @@ class SquaredHinge(OneVsRest):
     def _slack(self, Z: Array) -> Array:
         slack = self.flip(copied(Z))
         slack += 1.0
-        return namespace(slack).clip(slack, 0.0, None, out=slack)
+        return positive_part(slack)
 
     def value(self, Z: Array) -> Array:
         """Return the loss a problem."""
