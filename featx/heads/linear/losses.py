@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from featx.heads.linear.device import (
     Array,
+    beside,
     cast,
     copied,
     dots,
@@ -46,6 +47,11 @@ class Targets:
         position = np.full(self.columns + 1, -1)
         position[columns] = np.arange(len(columns))
         return Targets(position[self.labels], len(columns))
+
+    def positive_beside(self, like: Array) -> tuple[Array, Array]:
+        """Return rows and columns of the positive entries, for arrays that are where `like` is."""
+        rows, columns = self.positive
+        return beside(rows, like), beside(columns, like)
 
     def signs(self) -> NDArray[Any]:
         """Return ±1 as an (n, K) array."""
@@ -93,7 +99,7 @@ class OneVsRest:
 
     def __init__(self, targets: Targets, weights: Array) -> None:
         self.targets, self.weights = targets, place(weights)
-        self._positive = tuple(place(index) for index in targets.positive)
+        self._positive = targets.positive_beside(self.weights)
 
     def take(self, columns: NDArray[np.integer]) -> Self:
         """Return the loss of some of the problems."""
@@ -181,7 +187,7 @@ class Softmax:
 
     def __init__(self, targets: Targets, weights: Array) -> None:
         self.weights = place(weights)
-        self._positive = tuple(place(index) for index in targets.positive)
+        self._positive = targets.positive_beside(self.weights)
 
     def value(self, Z: Array) -> Array:
         """Return the loss a problem."""

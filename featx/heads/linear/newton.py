@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from featx.heads.linear.design import AnyDesign
-from featx.heads.linear.device import Array, beside, copied, host, namespace, place, precision
+from featx.heads.linear.device import Array, beside, copied, host, place, precision
 from featx.heads.linear.direction import dot, newton_direction
 from featx.heads.linear.losses import Loss
 
@@ -142,8 +142,9 @@ def _sizes(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the norms of gradient and coefficients, and what rounding may add to the former."""
     free = design.penalty == 0
-    xp, scaled = namespace(G), copied(G)
-    scaled[free] /= xp.sqrt(xp.clip(diagonal[free], np.finfo(float).tiny, None))
+    scaled = copied(G)
+    if free.any():
+        scaled[free] /= diagonal[free].clip(np.finfo(float).tiny) ** 0.5
     size = np.sqrt(dot(loss, scaled, scaled))
     norm = np.sqrt(dot(loss, Q[~free], Q[~free]))
     # The slopes are as wrong as the decision values that they are taken at, and the sum over the
