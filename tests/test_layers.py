@@ -63,6 +63,7 @@ WALLS = {
     "tensorflow": {"engines", "deploy"},
     "openvino": {"engines", "deploy"},
     "jax": {"engines"},
+    "torch": {"heads/linear/device"},
     "ray": set(),
 }
 

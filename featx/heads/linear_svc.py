@@ -11,6 +11,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from featx.errors import HeadError
 from featx.heads.linear.classifier import Array, LinearHead, Outcome, Problem
 from featx.heads.linear.design import AnyDesign, Design
+from featx.heads.linear.device import host
 from featx.heads.linear.interior import solve_hinge
 from featx.heads.linear.losses import SquaredHinge
 from featx.heads.linear.newton import Path, approach, minimise
@@ -154,11 +155,9 @@ class LinearSVC(LinearHead):
     ) -> Array:
         """Solve by interior points where the margin is so hard that Newton's steps are short."""
         signs = problem.targets.signs()
-        weights = np.broadcast_to(weights, signs.shape)
+        weights, A = np.broadcast_to(weights, signs.shape), host(design.matrix)
         solved = [
-            solve_hinge(
-                design.matrix, signs[:, k], weights[:, k], tol=1e-13, max_iter=60, squared=True
-            )
+            solve_hinge(A, signs[:, k], weights[:, k], tol=1e-13, max_iter=60, squared=True)
             for k in columns
         ]
         return np.stack([w for w, _, _ in solved], axis=1)
@@ -172,12 +171,12 @@ class LinearSVC(LinearHead):
                 "loss='hinge': use loss='squared_hinge'."
             )
         signs = problem.targets.signs()
-        weights = np.broadcast_to(weights, signs.shape)
+        weights, A = np.broadcast_to(weights, signs.shape), host(design.matrix)
         outcomes = []
         for C in values:
             solved = [
                 solve_hinge(
-                    design.matrix,
+                    A,
                     signs[:, k],
                     C * weights[:, k],
                     tol=HINGE_GAP * self.tol,

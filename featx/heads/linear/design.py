@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from scipy.linalg import LinAlgError
 from scipy.linalg.lapack import dposv
 
+from featx.heads.linear.device import Array, beside, cast, dots, host, namespace, place, precision
 from featx.heads.linear.losses import Loss
-
-Array = NDArray[Any]
 
 BLOCK_ROWS = 2048
 FEW_COLUMNS = 32
@@ -92,16 +91,19 @@ class Design:
         gram: Array | None = None,
     ) -> None:
         self._gram = gram
+        axes = place(axes)
+        xp = namespace(axes)
         self.intercept = 1.0 if free_intercept else intercept
         if self.intercept:
-            axes = np.concatenate([axes, np.full((len(axes), 1), self.intercept)], axis=1)
+            constant = xp.full_like(axes[:, :1], self.intercept)
+            axes = xp.concatenate([axes, constant], axis=1)
         self.matrix = axes
-        self.single = np.ascontiguousarray(axes, dtype=np.float32)
+        self.single = cast(axes, np.float32, order="C")
         self.rows, self.width = axes.shape
         self.penalty = np.ones(self.width)
         if free_intercept:
             self.penalty[-1] = 0.0
-        squares = np.einsum("ij,ij->j", axes, axes)
+        squares = host(dots(axes, axes, "ij,ij->j"))
         self.largest = float(np.sqrt(squares.max(initial=0.0)))
 
     def split(self, Q: Array) -> tuple[Array, Array]:
@@ -112,19 +114,19 @@ class Design:
 
     def forward(self, Q: Array, dtype: Any) -> Array:
         """Return ``A Q``, computed in `dtype`."""
-        return self._in(dtype) @ Q.astype(dtype, copy=False)
+        return self._in(dtype) @ cast(Q, dtype)
 
     def adjoint(self, R: Array) -> Array:
         """Return ``Aᵀ R``, computed in the precision of `R`; float64."""
-        return (self._in(R.dtype).T @ R).astype(np.float64, copy=False)
+        return cast(self._in(precision(R)).T @ R, np.float64)
 
     def _in(self, dtype: Any) -> Array:
         return self.single if dtype == np.float32 else self.matrix
 
     def diagonal(self, D: Array) -> Array:
         """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K)."""
-        out = np.zeros((self.width, D.shape[1]), dtype=np.float32)
-        D = D.astype(np.float32, copy=False)
+        out = beside(np.zeros((self.width, D.shape[1]), dtype=np.float32), D)
+        D = cast(D, np.float32)
         for start in range(0, self.rows, BLOCK_ROWS):
             block = self.single[start : start + BLOCK_ROWS]
             out += (block * block).T @ D[start : start + BLOCK_ROWS]
@@ -135,11 +137,12 @@ class Design:
 
         Rows without curvature are left out.
         """
-        matrix = self._in(curvature.dtype)
-        active = curvature.any(axis=1)
+        matrix = self._in(precision(curvature))
+        penalty = beside(self.penalty[:, None].astype(precision(matrix)), matrix)
+        active = host(curvature.any(axis=1))
         if active.mean() < 0.7:
-            return _DenseProduct(matrix[active], self.penalty, loss, curvature[active], C)
-        return _DenseProduct(matrix, self.penalty, loss, curvature, C)
+            return _DenseProduct(matrix[active], penalty, loss, curvature[active], C)
+        return _DenseProduct(matrix, penalty, loss, curvature, C)
 
     def newton_step_seconds(self, active: Array) -> Array:
         """Return about what a column of `newton_steps` takes with so many active rows."""
@@ -149,8 +152,9 @@ class Design:
 
     def newton_steps(self, curvature: Array, C: float, gradient: Array) -> Array:
         """Solve ``(diag(penalty) + C Aᵀ diag(curvature_k) A) p_k = -gradient_k`` by Cholesky."""
+        matrix, slopes = self.matrix, host(self.matrix @ gradient)
+        curvature, gradient = host(curvature), host(gradient)
         steps = np.empty_like(gradient)
-        slopes = self.matrix @ gradient
         dual = np.zeros_like(curvature, dtype=np.float64)
         by_rows = np.zeros(gradient.shape[1], dtype=bool)
         for k in range(gradient.shape[1]):
@@ -161,23 +165,24 @@ class Design:
                 S[np.diag_indices_from(S)] += 1.0 / (C * curvature[rows, k])
                 dual[rows, k] = solve_positive(S, slopes[rows, k])
             else:
-                B = self.matrix[rows] * np.sqrt(C * curvature[rows, k])[:, None]
-                steps[:, k] = solve_newton(B.T @ B, self.penalty, gradient[:, k])
+                B = matrix[rows] * beside(np.sqrt(C * curvature[rows, k])[:, None], matrix)
+                steps[:, k] = solve_newton(host(B.T @ B), self.penalty, gradient[:, k])
         if by_rows.any():
-            steps[:, by_rows] = self.matrix.T @ dual[:, by_rows] - gradient[:, by_rows]
-        return steps
+            back = host(matrix.T @ beside(dual[:, by_rows], matrix))
+            steps[:, by_rows] = back - gradient[:, by_rows]
+        return beside(steps, matrix)
 
-    def _inner_products(self, rows: NDArray[np.integer]) -> Array:
+    def _inner_products(self, rows: NDArray[np.integer]) -> np.ndarray:
         if self._gram is None:
             A = self.matrix[rows]
-            return A @ A.T
+            return host(A @ A.T)
         return self._gram[np.ix_(rows, rows)] + self.intercept**2
 
     def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
         """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, for a design of no intercept."""
-        root = np.sqrt(weights)[:, None]
+        root = place(np.sqrt(weights)[:, None])
         B = self.matrix * root
-        return B.T @ root[:, 0], B.T @ B, B.T @ (Y * root)
+        return host(B.T @ root[:, 0]), host(B.T @ B), host(B.T @ (place(Y) * root))
 
 
 def solve_newton(H: Array, penalty: Array, gradient: Array) -> Array:
@@ -197,20 +202,21 @@ def solve_positive(H: Array, right: Array) -> Array:
 
 class _DenseProduct:
     def __init__(self, A: Array, penalty: Array, loss: Loss, curvature: Array, C: float) -> None:
-        self.A, self.loss, self.curvature, self.C = A, loss, curvature, C
-        self.penalty = penalty.astype(A.dtype)
+        self.A, self.penalty, self.loss, self.curvature, self.C = A, penalty, loss, curvature, C
 
     def __call__(self, P: Array) -> Array:
-        out = np.zeros_like(P)
+        out = namespace(P).zeros_like(P)
         size = BLOCK_ROWS
-        if P.shape[1] <= FEW_COLUMNS:
+        if not isinstance(P, np.ndarray):
+            size = len(self.A)  # an accelerator has no use for blocks
+        elif P.shape[1] <= FEW_COLUMNS:
             size = max(64, CACHED_BYTES // (self.A.itemsize * self.A.shape[1]))
         for start in range(0, len(self.A), size):
             rows = slice(start, start + size)
             A = self.A[rows]
             out += A.T @ self.loss.hessian_times(self.curvature, A @ P, rows)
-        out *= P.dtype.type(self.C)
-        out += self.penalty[:, None] * P
+        out *= precision(P)(self.C)
+        out += self.penalty * P
         return out
 
     def take(self, columns: NDArray[np.integer]) -> _DenseProduct:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from featx.heads.linear.design import AnyDesign
+from featx.heads.linear.device import Array, beside, cast, dots, host, namespace, precision
 from featx.heads.linear.losses import Loss
-
-Array = NDArray[Any]
 
 COUPLED_LIMIT = np.array([500])
 """Iterations for a loss whose columns are one problem, which is too large to factorise."""
 
 
-def dot(loss: Loss, A: Array, B: Array) -> Array:
-    """Return the inner products a problem: (K,), or (1,) where the columns are one problem."""
+def dot(loss: Loss, A: Array, B: Array) -> np.ndarray:
+    """Return the inner products a problem, an ndarray: (K,), or (1,) where the columns are one."""
     if loss.separable:
-        return np.einsum("ij,ij->j", A, B)
-    return np.einsum("ij,ij->", A, B)[None]
+        return host(dots(A, B, "ij,ij->j"))
+    return host(dots(A, B, "ij,ij->")[None])
 
 
 def newton_direction(
@@ -30,7 +27,7 @@ def newton_direction(
     C: float,
     G: Array,
     diagonal: Array,
-    accuracy: Array,
+    accuracy: np.ndarray,
     hard: NDArray[np.bool_],
 ) -> tuple[Array, NDArray[np.bool_], int]:
     """Solve ``H P = -G``.
@@ -60,11 +57,11 @@ def newton_direction(
     used : int
         Iterations.
     """
-    P = np.zeros_like(G)
+    P = namespace(G).zeros_like(G)
     if not loss.separable:
         dtype = np.float64 if hard.any() else np.float32
         P, solved, used = conjugate_gradients(
-            design, loss, curvature.astype(dtype), C, G, diagonal, accuracy, COUPLED_LIMIT
+            design, loss, cast(curvature, dtype), C, G, diagonal, accuracy, COUPLED_LIMIT
         )
         return P, hard | ~solved, used
     hard = hard.copy()
@@ -75,7 +72,7 @@ def newton_direction(
         P[:, iterate], solved, used = conjugate_gradients(
             design,
             loss.take(iterate),
-            part.astype(np.float32),
+            cast(part, np.float32),
             C,
             G[:, iterate],
             diagonal[:, iterate],
@@ -88,13 +85,13 @@ def newton_direction(
     return P, hard, used
 
 
-def _cost_ratio(design: AnyDesign, curvature: Array) -> Array:
+def _cost_ratio(design: AnyDesign, curvature: Array) -> np.ndarray:
     """Conjugate-gradient iterations that one factorisation costs, a problem.
 
     An iteration reads the float32 matrix and multiplies it, twice, by a column a problem.
     """
     problems = curvature.shape[1]
-    active = np.count_nonzero(curvature, axis=0).astype(float)
+    active = host(namespace(curvature).count_nonzero(curvature, axis=0)).astype(float)
     iteration = design.rows * design.width * (2e-10 + problems * 2e-11) / problems
     return np.maximum(10.0, design.newton_step_seconds(active) / iteration)
 
@@ -106,8 +103,8 @@ def conjugate_gradients(
     C: float,
     G: Array,
     diagonal: Array,
-    accuracy: Array,
-    limit: Array,
+    accuracy: np.ndarray,
+    limit: np.ndarray,
 ) -> tuple[Array, NDArray[np.bool_], int]:
     """Solve ``H P = -G``, preconditioned by `diagonal`, in the precision of `curvature`.
 
@@ -121,15 +118,16 @@ def conjugate_gradients(
     used : int
         Iterations.
     """
-    problems, dtype = len(accuracy), curvature.dtype
-    zero, one = dtype.type(0.0), dtype.type(1.0)
+    problems, dtype = len(accuracy), precision(curvature)
+    zero, one = dtype(0.0), dtype(1.0)
+    xp = namespace(G)
     unit = np.sqrt(dot(loss, G, G))
     unit[unit == 0] = 1.0
     product = design.hessian(loss, curvature, C)
-    inverse = (1.0 / diagonal).astype(dtype)
-    R = (-G / unit).astype(dtype)
-    result = np.zeros(G.shape, dtype=dtype)
-    X = np.zeros_like(R)
+    inverse = cast(1.0 / diagonal, dtype)
+    R = cast(-G / beside(unit, G), dtype)
+    result = xp.zeros_like(R)
+    X = xp.zeros_like(R)
     P = S = inverse * R
     rs = dot(loss, R, S)
     target = accuracy**2 * rs
@@ -139,7 +137,7 @@ def conjugate_gradients(
     while True:
         HP = product(P)
         curve = dot(loss, P, HP)
-        step = (rs / np.where(curve > 0, curve, np.inf)).astype(dtype)
+        step = beside((rs / np.where(curve > 0, curve, np.inf)).astype(dtype), P)
         X += step * P
         R -= step * HP
         S = inverse * R
@@ -158,10 +156,11 @@ def conjugate_gradients(
             inverse, before, rs = inverse[:, keep], before[keep], rs[keep]
             done, product = done[keep], product.take(keep)
         # A problem that is done waits for the others with a direction of zero.
-        P = P * np.where(done, 0.0, rs / np.maximum(before, np.finfo(dtype).tiny)).astype(dtype)
-        P += np.where(done, zero, one) * S
+        turn = np.where(done, 0.0, rs / np.maximum(before, np.finfo(dtype).tiny)).astype(dtype)
+        P = P * beside(turn, P)
+        P += beside(np.where(done, zero, one), P) * S
     if loss.separable:
         result[:, here] = X
     else:
         result = X
-    return result * unit, solved, used
+    return result * beside(unit, result), solved, used

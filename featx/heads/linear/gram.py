@@ -20,6 +20,7 @@ from scipy.linalg import eigh
 
 from featx.errors import HeadError
 from featx.heads.linear.design import Design
+from featx.heads.linear.device import host, place
 from featx.heads.linear.scaling import prepare
 from featx.heads.linear.sources import column_blocks
 from featx.heads.linear.space import Space
@@ -129,9 +130,10 @@ def gram_spaces(
     """
     d = X.shape[1]
     held_sets = list(held_sets) if held_sets else [np.empty(0, dtype=int)] * len(row_sets)
-    grams = [np.zeros((len(rows), len(rows))) for rows in row_sets]
+    grams = [place(np.zeros((len(rows), len(rows)))) for rows in row_sets]
     crosses = [
-        np.zeros((len(held), len(rows))) for held, rows in zip(held_sets, row_sets, strict=True)
+        place(np.zeros((len(held), len(rows))))
+        for held, rows in zip(held_sets, row_sets, strict=True)
     ]
     means = [np.zeros(d) for _ in row_sets]
     inverses = [np.ones(d) for _ in row_sets]
@@ -140,15 +142,17 @@ def gram_spaces(
         B = block[row_sets[i]].astype(dtype, copy=False)
         mean, inverse = prepare(B, standardize=standardize, centred=centred)
         means[i][part], inverses[i][part] = mean, inverse
+        B = place(B)
         grams[i] += B @ B.T
         if len(held_sets[i]):
             H = block[held_sets[i]].astype(dtype, copy=False)
             H -= mean.astype(dtype)
             H *= inverse.astype(dtype)
-            crosses[i] += H @ B.T
+            crosses[i] += place(H) @ B.T
 
     for part, block in column_blocks(X):
         side_by_side([partial(add, i, part, block) for i in range(len(row_sets))])
     how: dict[str, Any] = {"standardize": standardize, "centred": centred, "dtype": dtype}
-    sets = zip(row_sets, held_sets, grams, crosses, means, inverses, strict=True)
+    sums = map(host, grams), map(host, crosses)
+    sets = zip(row_sets, held_sets, *sums, means, inverses, strict=True)
     return side_by_side([partial(GramSpace, X, *each, **how) for each in sets])

@@ -11,9 +11,20 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-Array = NDArray[Any]
+from featx.heads.linear.device import (
+    Array,
+    beside,
+    cast,
+    copied,
+    dots,
+    expit,
+    host,
+    namespace,
+    place,
+    positive_part,
+    precision,
+)
 
 
 class Targets:
@@ -37,7 +48,12 @@ class Targets:
         position[columns] = np.arange(len(columns))
         return Targets(position[self.labels], len(columns))
 
-    def signs(self) -> Array:
+    def positive_beside(self, like: Array) -> tuple[Array, Array]:
+        """Return rows and columns of the positive entries, for arrays that are where `like` is."""
+        rows, columns = self.positive
+        return beside(rows, like), beside(columns, like)
+
+    def signs(self) -> NDArray[Any]:
         """Return ±1 as an (n, K) array."""
         signs = np.full((len(self.labels), self.columns), -1.0)
         signs[self.positive] = 1.0
@@ -51,7 +67,7 @@ class Loss(Protocol):
     """Whether each column is a problem of its own."""
 
     def value(self, Z: Array) -> Array:
-        """Return the loss a problem: shape (K,), or (1,) where the columns are one problem."""
+        """Return the loss a problem, an ndarray: (K,), or (1,) where the columns are one."""
 
     def gradient(self, Z: Array) -> Array:
         """Return d loss / d Z."""
@@ -82,7 +98,8 @@ class OneVsRest:
     separable = True
 
     def __init__(self, targets: Targets, weights: Array) -> None:
-        self.targets, self.weights = targets, weights
+        self.targets, self.weights = targets, place(weights)
+        self._positive = targets.positive_beside(self.weights)
 
     def take(self, columns: NDArray[np.integer]) -> Self:
         """Return the loss of some of the problems."""
@@ -91,12 +108,11 @@ class OneVsRest:
 
     def weights_as(self, dtype: Any) -> Array:
         """Return the weights in the precision of the decision values."""
-        return self.weights.astype(dtype, copy=False)
+        return cast(self.weights, dtype)
 
     def flip(self, Z: Array) -> Array:
         """Change the sign of the positive entries of `Z`, in place."""
-        positive = self.targets.positive
-        Z[positive] = -Z[positive]
+        Z[self._positive] = -Z[self._positive]
         return Z
 
     def diagonal(self, curvature: Array) -> Array:
@@ -113,26 +129,27 @@ class SquaredHinge(OneVsRest):
     """``Σ c max(0, 1 - y z)²``, the loss of scikit-learn's `LinearSVC`."""
 
     def _slack(self, Z: Array) -> Array:
-        slack = self.flip(Z.copy())
+        slack = self.flip(copied(Z))
         slack += 1.0
-        return np.maximum(slack, 0.0, out=slack)
+        return positive_part(slack)
 
     def value(self, Z: Array) -> Array:
         """Return the loss a problem."""
         slack = self._slack(Z)
         slack *= slack
-        return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), slack)
+        weights = namespace(Z).broadcast_to(self.weights, Z.shape)
+        return host(dots(weights, slack, "ij,ij->j"))
 
     def gradient(self, Z: Array) -> Array:
         """Return d loss / d Z."""
         slack = self._slack(Z)
-        slack *= 2.0 * self.weights_as(Z.dtype)
+        slack *= 2.0 * self.weights_as(precision(Z))
         return self.flip(slack)
 
     def curvature(self, Z: Array) -> Array:
         """Return what the Hessian needs to know of `Z`."""
-        active = self.flip(Z.copy()) > -1.0
-        return np.multiply(2.0 * self.weights_as(Z.dtype), active)
+        active = self.flip(copied(Z)) > -1.0
+        return 2.0 * self.weights_as(precision(Z)) * active
 
 
 class Logistic(OneVsRest):
@@ -140,19 +157,20 @@ class Logistic(OneVsRest):
 
     def value(self, Z: Array) -> Array:
         """Return the loss a problem."""
-        loss = np.logaddexp(0.0, self.flip(Z.copy()))
-        return np.einsum("ij,ij->j", np.broadcast_to(self.weights, Z.shape), loss)
+        xp = namespace(Z)
+        loss = xp.logaddexp(xp.zeros_like(Z[:1]), self.flip(copied(Z)))
+        return host(dots(xp.broadcast_to(self.weights, Z.shape), loss, "ij,ij->j"))
 
     def gradient(self, Z: Array) -> Array:
         """Return d loss / d Z."""
-        p = expit(self.flip(Z.copy()))
-        p *= self.weights_as(Z.dtype)
+        p = expit(self.flip(copied(Z)))
+        p *= self.weights_as(precision(Z))
         return self.flip(p)
 
     def curvature(self, Z: Array) -> Array:
         """Return what the Hessian needs to know of `Z`."""
-        p = expit(-np.abs(Z))
-        return self.weights_as(Z.dtype) * p * (1.0 - p)
+        p = expit(-abs(Z))
+        return self.weights_as(precision(Z)) * p * (1.0 - p)
 
 
 class Softmax:
@@ -168,18 +186,20 @@ class Softmax:
     separable = False
 
     def __init__(self, targets: Targets, weights: Array) -> None:
-        self.targets, self.weights = targets, weights
+        self.weights = place(weights)
+        self._positive = targets.positive_beside(self.weights)
 
     def value(self, Z: Array) -> Array:
         """Return the loss a problem."""
-        top = Z.max(axis=1)
-        total = np.log(np.exp(Z - top[:, None]).sum(axis=1)) + top
-        return np.array([self.weights[:, 0] @ (total - Z[self.targets.positive])])
+        xp = namespace(Z)
+        top = xp.amax(Z, axis=1)
+        total = xp.log(xp.exp(Z - top[:, None]).sum(axis=1)) + top
+        return host(dots(self.weights[:, 0], total - Z[self._positive], "i,i->")[None])
 
     def gradient(self, Z: Array) -> Array:
         """Return d loss / d Z."""
         p = softmax(Z)
-        p[self.targets.positive] -= 1.0
+        p[self._positive] -= 1.0
         p *= self.weights
         return p
 
@@ -189,12 +209,12 @@ class Softmax:
 
     def diagonal(self, curvature: Array) -> Array:
         """Return d² loss / d Z_ik²."""
-        return (self.weights * curvature * (1.0 - curvature)).astype(curvature.dtype)
+        return cast(self.weights * curvature * (1.0 - curvature), precision(curvature))
 
     def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
         """Return the Hessian in Z times `V`; overwrites `V`."""
         p = curvature[rows]
-        V -= np.einsum("ij,ij->i", p, V)[:, None]
+        V -= dots(p, V, "ij,ij->i")[:, None]
         V *= p
         V *= self.weights[rows]
         return V
@@ -206,7 +226,8 @@ class Softmax:
 
 def softmax(Z: Array) -> Array:
     """Return ``exp(Z)`` with rows scaled to sum to one."""
-    p = Z - Z.max(axis=1, keepdims=True)
-    np.exp(p, out=p)
+    xp = namespace(Z)
+    p = Z - xp.amax(Z, axis=1, keepdims=True)
+    xp.exp(p, out=p)
     p /= p.sum(axis=1, keepdims=True)
     return p

@@ -20,16 +20,13 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from featx.heads.linear.design import AnyDesign
+from featx.heads.linear.device import Array, beside, copied, host, place, precision
 from featx.heads.linear.direction import dot, newton_direction
 from featx.heads.linear.losses import Loss
-
-Array = NDArray[Any]
 
 ROUGH = 0.03
 """The optimality measure up to which decision values and gradients are float32."""
@@ -57,14 +54,14 @@ class Solution:
         Hessian products, each for all problems then open.
     """
 
-    Q: Array
-    optimality: Array
+    Q: np.ndarray
+    optimality: np.ndarray
     n_iter: int
     products: int
 
 
 def minimise(
-    design: AnyDesign, loss: Loss, C: float, start: Array, *, tol: float, max_iter: int
+    design: AnyDesign, loss: Loss, C: float, start: np.ndarray, *, tol: float, max_iter: int
 ) -> Solution:
     """Minimise the objective.
 
@@ -83,16 +80,16 @@ def minimise(
     max_iter : int
         Newton steps at most.
     """
-    result = np.array(start, dtype=np.float64)
+    result = place(np.array(start, dtype=np.float64))
     problems = result.shape[1] if loss.separable else 1
     optimality = np.zeros(problems)
     last_size, best = np.full(problems, np.inf), np.full(problems, np.inf)
     hard = np.zeros(problems, dtype=bool)  # not for conjugate gradients in float32
     stalls = np.zeros(problems, dtype=int)
-    penalty = design.penalty[:, None]
+    penalty = place(design.penalty[:, None])
     here = np.arange(result.shape[1])  # columns of the problems still open
     dtype: type[np.floating] = np.float32
-    Q, Z = result, design.forward(result, dtype)
+    Q, Z = copied(result), design.forward(result, dtype)
     products = steps = 0
     while True:
         which = here if loss.separable else slice(None)
@@ -131,10 +128,10 @@ def minimise(
         products += used
         ZP = design.forward(P, dtype)
         t = _line_search(loss, C, penalty, Q, P, Z, ZP)
-        Q = Q + t * P
-        Z = Z + t.astype(dtype) * ZP
+        Q = Q + beside(t, Q) * P
+        Z = Z + beside(t.astype(dtype), Z) * ZP
         steps += 1
-    return Solution(result, optimality, steps, products)
+    return Solution(host(result), optimality, steps, products)
 
 
 def approach(design: AnyDesign, loss: Loss, C: float, columns: int, *, factor: float) -> Array:
@@ -213,24 +210,25 @@ def _sizes(
     slope: Array,
     bend: Array,
     diagonal: Array,
-) -> tuple[Array, Array, Array]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the norms of gradient and coefficients, and what rounding may add to the former."""
     free = design.penalty == 0
-    scaled = G.copy()
-    scaled[free] /= np.sqrt(np.maximum(diagonal[free], np.finfo(float).tiny))
+    scaled = copied(G)
+    if free.any():
+        scaled[free] /= diagonal[free].clip(np.finfo(float).tiny) ** 0.5
     size = np.sqrt(dot(loss, scaled, scaled))
     norm = np.sqrt(dot(loss, Q[~free], Q[~free]))
     # The slopes are as wrong as the decision values that they are taken at, and the sum over the
     # rows as the slopes are large.
     moved = bend * Z
     terms = np.sqrt((dot(loss, slope, slope) + dot(loss, moved, moved)).astype(float))
-    rounding = 0.1 * np.finfo(slope.dtype).eps * C * design.largest * terms
+    rounding = 0.1 * np.finfo(precision(slope)).eps * C * design.largest * terms
     return size, np.maximum(norm, 1e-30 * np.maximum(size, 1.0)), rounding
 
 
 def _line_search(
     loss: Loss, C: float, penalty: Array, Q: Array, P: Array, Z: Array, ZP: Array
-) -> Array:
+) -> np.ndarray:
     """Return the steps along `P`, a problem, at which the slope is a quarter of that at zero.
 
     Slopes are compared, not values: near the optimum differences of values drown in rounding.
@@ -243,13 +241,13 @@ def _line_search(
     here = np.arange(len(t))
     for _ in range(30):
         now = t[here]
-        Zt = Z + now * ZP
+        Zt = Z + beside(now, Z) * ZP
         slope = linear + now * quadratic + C * dot(loss, loss.gradient(Zt), ZP)
         going = np.abs(slope) > 0.25 * np.abs(at_zero)
         if not going.any():
             break
         bend = quadratic + C * dot(
-            loss, ZP, loss.hessian_times(loss.curvature(Zt), ZP.copy(), slice(None))
+            loss, ZP, loss.hessian_times(loss.curvature(Zt), copied(ZP), slice(None))
         )
         low = np.where(slope < 0, now, low)
         high = np.where(slope > 0, now, high)

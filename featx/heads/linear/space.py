@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.heads.linear.design import AnyDesign, Design
+from featx.heads.linear.device import cast, host, place
 from featx.heads.linear.scaling import prepare
 from featx.heads.linear.sources import row_blocks
 
@@ -103,9 +104,10 @@ class HeldSpace(PrimalSpace):
         for part, block in row_blocks(X, rows):
             A[part] = block
         mean, inverse = prepare(A, standardize=standardize, centred=centred)
-        directions = np.linalg.eigh(A.T @ A)[1]
+        A = place(A)
+        directions = np.linalg.eigh(host(A.T @ A))[1]
         super().__init__(directions, mean, inverse, standardize=standardize, centred=centred)
-        self.axes = (A @ directions).astype(np.float64, copy=False)
+        self.axes = cast(A @ place(directions), np.float64)  # where the design will be
 
     def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
         """Return the rows' design matrix, by default without an intercept."""

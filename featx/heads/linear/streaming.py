@@ -14,12 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from featx.heads.linear.design import Product, solve_newton
+from featx.heads.linear.device import Array, beside, cast, host, namespace, place, precision
 from featx.heads.linear.losses import Loss
 from featx.heads.linear.scaling import inverse_scale
 from featx.heads.linear.sources import row_blocks
 from featx.heads.linear.space import PrimalSpace
-
-Array = NDArray[Any]
 
 
 class StreamedSpace(PrimalSpace):
@@ -36,7 +35,8 @@ class StreamedSpace(PrimalSpace):
             centre = B.mean(axis=0)
             B -= centre
             shift, total = centre - mean, seen + len(B)
-            square += B.T @ B
+            B = place(B)
+            square += host(B.T @ B)
             square += np.outer(shift, shift) * (seen * len(B) / total)
             mean, seen = mean + shift * (len(B) / total), total
         inverse = np.ones(d)
@@ -66,7 +66,8 @@ class StreamedDesign:
         if intercept:
             squares = np.append(squares, self.rows * intercept**2)
             self.penalty[-1] = 0.0 if free else 1.0
-        self._squares = squares
+        self._squares = place(squares[:, None])
+        self._directions = place(space.directions)
         self.largest = float(np.sqrt(squares.max(initial=0.0)))
 
     def split(self, Q: Array) -> tuple[Array, Array]:
@@ -77,22 +78,22 @@ class StreamedDesign:
 
     def forward(self, Q: Array, dtype: Any) -> Array:
         """Return ``A Q``, computed in `dtype`."""
-        W = self._to_features(Q).astype(dtype)
-        Z = np.empty((self.rows, Q.shape[1]), dtype=dtype)
+        W = cast(self._to_features(Q), dtype)
+        Z = beside(np.empty((self.rows, Q.shape[1]), dtype=dtype), W)
         for part, B in self._blocks(dtype):
             Z[part] = B @ W
         return Z
 
     def adjoint(self, R: Array) -> Array:
         """Return ``Aᵀ R``, computed in the precision of `R`; float64."""
-        total = np.zeros((self.width, R.shape[1]))
-        for part, B in self._blocks(R.dtype):
+        total = beside(np.zeros((self.width, R.shape[1])), R)
+        for part, B in self._blocks(precision(R)):
             total += B.T @ R[part]
         return self._to_axes(total)
 
     def diagonal(self, D: Array) -> Array:
         """Return about the diagonals of ``Aᵀ diag(D_k) A``, as if `D` did not depend on the row."""
-        return np.outer(self._squares, D.mean(axis=0, dtype=np.float64))
+        return self._squares * D.mean(axis=0, dtype=namespace(D).float64)
 
     def hessian(self, loss: Loss, curvature: Array, C: float) -> Product:
         """Return the Hessian as a product of one pass, in the precision of `curvature`."""
@@ -105,31 +106,35 @@ class StreamedDesign:
 
     def newton_steps(self, curvature: Array, C: float, gradient: Array) -> Array:
         """Solve ``(diag(penalty) + C Aᵀ diag(curvature_k) A) p_k = -gradient_k`` by Cholesky."""
-        columns = range(gradient.shape[1])
-        return np.stack([self._step(curvature[:, k], C, gradient[:, k]) for k in columns], axis=1)
+        curvature, columns = host(curvature), range(gradient.shape[1])
+        steps = [self._step(curvature[:, k], C, gradient[:, k]) for k in columns]
+        return namespace(gradient).stack(steps, axis=1)
 
-    def _step(self, curvature: Array, C: float, gradient: Array) -> Array:
-        H = np.zeros((self.width, self.width))
+    def _step(self, curvature: np.ndarray, C: float, gradient: Array) -> Array:
+        H = place(np.zeros((self.width, self.width)))
         for part, B in self._blocks(np.float64):
             active = curvature[part] > 0
-            scaled = B[active] * np.sqrt(C * curvature[part][active])[:, None]
+            scaled = B[active] * beside(np.sqrt(C * curvature[part][active])[:, None], B)
             H += scaled.T @ scaled
-        penalty = np.ones(len(H))
+        penalty = np.ones(self.width)
         penalty[len(self.space.mean) :] = self.penalty[len(self.space.mean) :]
-        step = solve_newton(H, penalty, self._to_features(gradient[:, None])[:, 0])
-        return self._to_axes(step[:, None])[:, 0]
+        gradient_w = host(self._to_features(gradient[:, None]))[:, 0]
+        step = solve_newton(host(H), penalty, gradient_w)
+        return self._to_axes(beside(step[:, None], gradient))[:, 0]
 
     def moments(self, weights: Array, Y: Array) -> tuple[Array, Array, Array]:
         """Return ``wᵀ A``, ``Aᵀ diag(w) A`` and ``Aᵀ diag(w) Y``, without an intercept."""
         d = len(self.space.mean)
-        total, square, cross = np.zeros(d), np.zeros((d, d)), np.zeros((d, Y.shape[1]))
+        total, square, cross = map(
+            place, (np.zeros(d), np.zeros((d, d)), np.zeros((d, Y.shape[1])))
+        )
         for part, B in self._blocks(np.float64):
-            weighted = B[:, :d] * weights[part, None]
+            weighted = B[:, :d] * beside(weights[part, None], B)
             total += weighted.sum(axis=0)
             square += weighted.T @ B[:, :d]
-            cross += weighted.T @ Y[part]
-        V = self.space.directions
-        return V.T @ total, V.T @ square @ V, V.T @ cross
+            cross += weighted.T @ beside(Y[part], B)
+        V = self._directions
+        return host(V.T @ total), host(V.T @ square @ V), host(V.T @ cross)
 
     def _blocks(self, dtype: Any) -> Any:
         """Yield (slice, prepared rows), the constant column of the intercept included."""
@@ -141,15 +146,15 @@ class StreamedDesign:
             np.subtract(block, mean, out=B[:, :d], casting="same_kind")
             B[:, :d] *= inverse
             B[:, d:] = self.intercept
-            yield part, B
+            yield part, place(B)
 
     def _to_features(self, Q: Array) -> Array:
-        d = len(self.space.mean)
-        return np.concatenate([self.space.directions @ Q[:d], Q[d:]])
+        Q, d = cast(Q, np.float64), len(self.space.mean)
+        return namespace(Q).concatenate([self._directions @ Q[:d], Q[d:]])
 
     def _to_axes(self, W: Array) -> Array:
         d = len(self.space.mean)
-        return np.concatenate([self.space.directions.T @ W[:d], W[d:]])
+        return namespace(W).concatenate([self._directions.T @ W[:d], W[d:]])
 
 
 class _StreamedProduct:
@@ -158,11 +163,13 @@ class _StreamedProduct:
 
     def __call__(self, P: Array) -> Array:
         design = self.design
-        W = design._to_features(P).astype(P.dtype)
-        total = np.zeros(W.shape)
-        for part, B in design._blocks(P.dtype):
+        dtype = precision(P)
+        W = cast(design._to_features(P), dtype)
+        total = beside(np.zeros(W.shape), W)
+        for part, B in design._blocks(dtype):
             total += B.T @ self.loss.hessian_times(self.curvature, B @ W, part)
-        return (design.penalty[:, None] * P + self.C * design._to_axes(total)).astype(P.dtype)
+        penalty = beside(design.penalty[:, None], P)
+        return cast(penalty * P + self.C * design._to_axes(total), dtype)
 
     def take(self, columns: NDArray[np.integer]) -> _StreamedProduct:
         return _StreamedProduct(
