@@ -73,6 +73,7 @@ class Loaded:
     """An engine whose graph is loaded already, as the Keras model is before its clock starts."""
 
     summary = "for this benchmark"
+    backend = None  # Keras is at work already
 
     def __init__(self, engine: str, backbone: str, precision: str) -> None:
         from featx.backbones import parse_backbone, resolve_weights

@@ -432,3 +432,21 @@ def test_reading_leaves_no_file_open(run: Run) -> None:
     gc.collect()
     left = [fd for fd in Path("/proc/self/fd").iterdir() if str(path) in os.path.realpath(fd)]
     assert left == []
+
+
+def test_below_float32_rows_of_two_engines_never_meet_in_an_entry(
+    run: Run, photos: Path, projection: str
+) -> None:
+    from featx.engines import ENGINES
+
+    run(precision="bfloat16")
+    run()
+    Image.new("RGB", (30, 20), (9, 9, 9)).save(photos / "class0" / "new.png")
+    ENGINES.register("another", ENGINES.get(projection))
+    try:
+        with pytest.raises(EngineError, match=f"made by {projection}.* --engine {projection}"):
+            run(precision="bfloat16", engine="another")
+        assert run(engine="another").extracted == 1
+    finally:
+        ENGINES.unregister("another")
+    assert run(precision="bfloat16").extracted == 1

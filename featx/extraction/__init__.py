@@ -22,7 +22,7 @@ from featx import __version__
 from featx.backbones import parse_backbone, resolve_weights
 from featx.datasets.decode import read_image
 from featx.engines import ENGINES, Runner, choose_engine
-from featx.errors import CacheWriteError, DatasetError, ImageError, SpecError
+from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
 from featx.extraction.estimate import measure, peak_memory
 from featx.extraction.pipeline import Job, Sink, run_jobs
 from featx.extraction.report import ExtractReport
@@ -232,12 +232,28 @@ class Extraction:
         self._engine_used = name
         runners: dict[Path, Runner] = {}
         for target in todo:
+            self._require_same_engine(target, name)
             taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
             self.bars(f"load {target.spec.text}", 0, 0)
             runners[target.path] = ENGINES.get(name).load(
                 target.spec, target.weights, taps, self.precision
             )
         return runners
+
+    def _require_same_engine(self, target: Target, name: str) -> None:
+        """Raise where the entry has rows of an engine whose values differ.
+
+        At float32 engines agree; below it each rounds in its own way.
+        """
+        if self.precision == "float32" or target.entry is None:
+            return
+        others = {str(p.get("engine", "")) for p in target.entry.provenances()} - {"", name}
+        if others:
+            raise EngineError(
+                f"{target.path} has {self.precision} features made by {', '.join(sorted(others))}, "
+                f"and those of {name} would differ from them. Use --engine {min(others)}, "
+                "--precision float32, or another --cache-dir."
+            )
 
     def _paths_of(self, todo: Sequence[Target]) -> dict[str, str]:
         """Return the files to read, by digest, in the order of the index."""

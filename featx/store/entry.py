@@ -120,6 +120,22 @@ class CacheEntry:
         """Return the parts, oldest first."""
         return sorted(self.parts_dir.glob("*.h5"))
 
+    def provenances(self) -> list[dict[str, Any]]:
+        """Return what the parts say of how their rows were made, oldest first.
+
+        Raises
+        ------
+        CacheCorruptError
+        """
+        found = []
+        for path in self.part_paths():
+            try:
+                with Part(path) as part:
+                    found.append(part.header["provenance"])
+            except CacheMissError:
+                continue  # removed since it was listed
+        return found
+
     def state(self, without: Collection[str] = ()) -> EntryState:
         """Return which rows are here, read afresh from the parts.
 
