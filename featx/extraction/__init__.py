@@ -19,21 +19,22 @@ from typing import Any
 import numpy as np
 
 from featx import __version__
-from featx.backbones import parse_backbone, resolve_weights
+from featx.backbones import resolve_weights
 from featx.datasets.decode import read_image
 from featx.engines import ENGINES, Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
 from featx.extraction.estimate import measure, peak_memory
 from featx.extraction.pipeline import Job, Sink, run_jobs
 from featx.extraction.report import ExtractReport
+from featx.extraction.request import pair_backbones, source_text
+from featx.extraction.target import Target
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec, WeightsRecord
+from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec
 from featx.store import (
     PART_BYTES,
     CacheEntry,
     EntryState,
     RowPlan,
-    ViewInfo,
     about_view,
     dataset_dir,
     derive_rows,
@@ -41,54 +42,14 @@ from featx.store import (
     plan_rows,
 )
 
+__all__ = ["ExtractReport", "Extraction", "Target", "pair_backbones", "source_text"]
+
 log = logging.getLogger("featx")
 
 SPARE_BYTES = 64 << 20
 """What an extraction leaves free on the disk."""
 MOST_SAVED = 4
 """Compressed rows may take this many times less: a plan stops only where even that is too much."""
-
-
-@dataclass
-class Target:
-    """One backbone of an extraction, and its entry in the cache (None: not there yet)."""
-
-    spec: BackboneSpec
-    weights: WeightsRecord
-    key: ExtractionKey
-    path: Path
-    entry: CacheEntry | None
-    plan: RowPlan
-    before: ViewInfo | None
-    seconds: float = 0.0
-
-    @property
-    def label(self) -> str:
-        """The backbone's spec text; random weights are named as such everywhere."""
-        random = " (random weights)" if self.weights.kind == "random" else ""
-        view = f" ({self.spec.image.view})" if self.spec.image.view else ""
-        return self.spec.text + random + view
-
-    @property
-    def cache(self) -> CacheEntry:
-        """The entry, which is there unless this is only a plan."""
-        assert self.entry is not None
-        return self.entry
-
-    def about(self) -> dict[str, Any]:
-        """Return the entry as `extract --json` shows it."""
-        view = about_view(self.path)
-        taps = view.taps.items() if view else ()
-        return {
-            "backbone": self.label,
-            "image_size": [self.spec.image.height, self.spec.image.width],
-            "digest": self.key.digest(),
-            "path": str(self.path),
-            "taps": {
-                tap: {"shape": [view.rows if view else 0, math.prod(shape)], "dtype": dtype}
-                for tap, (shape, dtype) in taps
-            },
-        }
 
 
 @dataclass
@@ -383,35 +344,3 @@ def disk_free(folder: Path) -> int:
     while not there.exists():
         there = there.parent
     return shutil.disk_usage(there).free
-
-
-def source_text(data: str | os.PathLike[str]) -> str:
-    """Return how the cache remembers where a data set came from: an absolute path, or a name."""
-    text = os.fspath(data)
-    return os.path.abspath(text) if os.path.exists(text) else text
-
-
-def pair_backbones(
-    names: Sequence[str],
-    weights: Sequence[str],
-    image_size: int | tuple[int, int] | None,
-    default: str,
-) -> list[BackboneSpec]:
-    """Give each backbone its weights: one for all, or one for each in their order.
-
-    Raises
-    ------
-    SpecError
-        A wrong name or parameter, or another number of weights.
-    """
-    names = list(dict.fromkeys(names))
-    sources = list(weights) or [default]
-    if len(sources) == 1:
-        sources *= len(names)
-    if len(sources) != len(names):
-        raise SpecError(
-            f"{len(names)} backbones but {len(sources)} weights. Give one for all, or one for "
-            "each in the order of the backbones."
-        )
-    pairs = zip(names, sources, strict=True)
-    return [parse_backbone(n, weights=w, image_size=image_size) for n, w in pairs]
