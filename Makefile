@@ -28,7 +28,7 @@ $(STAMP): setup.cfg pyproject.toml
 	  { echo "featx needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[openvino,jax,compression,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[openvino,jax,compression,parquet,dev]'
 	@touch $@
 
 install: $(STAMP)  ## Create .venv and install featx into it
