@@ -201,9 +201,10 @@ def check_count(n: int, available: int) -> None:
     SpecError
     """
     if not 2 <= n <= available:
+        fewer = f", or a number from 2 to {available}" if available > 1 else ""
         raise SpecError(
-            f"Cannot average the best {n} heads: {available} are compared (heads times sets of "
-            f"features). Name more of them, or a number from 2 to {available}."
+            f"Cannot average the best {n} heads: {available} {'are' if available > 1 else 'is'} "
+            f"compared (heads times sets of features). Name more of them{fewer}."
         )
 
 
