@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent / "featx"
 LAYERS = [
     {"errors"},
     {"specstring", "registry"},
-    {"records", "backend", "quiet"},
+    {"records", "backend", "quiet", "memory"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",

@@ -247,7 +247,7 @@ def test_rows_larger_than_memory_are_refused_before_they_are_read(
     rows, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lazy = LazyRows(rows[0])
-    monkeypatch.setattr("featx.selection.stepped._memory_bytes", lambda: 1000)
+    monkeypatch.setattr("featx.selection.stepped.total_memory", lambda: 1000)
     with pytest.raises(HeadError, match="300 rows of 64 features in memory"):
         _ = SteppedRows(parse_head("l2+ridge").steps, lazy, []).X
     assert lazy.asked == []

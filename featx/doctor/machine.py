@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from featx.engines.device import cpu_features
+from featx.memory import total_memory
 
 SMI_SECONDS = 5.0
 """How long nvidia-smi may take."""
@@ -59,7 +60,7 @@ def find_machine() -> Machine:
         cpu=cpu_model(),
         cores=cpu_cores(),
         features=cpu_features(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=total_memory(),
         gpus=_gpus(),
     )
 
@@ -95,13 +96,6 @@ def cpu_cores() -> int:
     import joblib  # knows of affinity masks and container limits
 
     return int(joblib.cpu_count())
-
-
-def _memory_bytes() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (ValueError, OSError):
-        return 0
 
 
 def _is_mounted_read_only(folder: Path) -> bool:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-import resource
 import sys
 import time
 import warnings
@@ -20,6 +19,7 @@ from featx.errors import HeadError
 from featx.evaluate.sealed import TestRows, in_memory, row_blocks
 from featx.heads import HEADS, make_head
 from featx.heads.steps import make_pipeline
+from featx.memory import peak_memory
 from featx.metrics import score, softmax
 from featx.records import FeatureSet, HeadSpec, RunRecord, Split, to_json
 from featx.selection import Choice, SteppedRows, choose_params, head_scores, warning_texts
@@ -282,7 +282,7 @@ def _head_cost(head: Any) -> dict[str, Any]:
         cost["epoch_seconds"] = float(np.mean(seconds))
     if hasattr(last, "converged_"):
         cost["converged"] = bool(np.all(last.converged_))
-    cost["peak_memory_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    cost["peak_memory_bytes"] = peak_memory()
     return cost
 
 

@@ -23,11 +23,12 @@ from featx.backbones import resolve_weights
 from featx.datasets.decode import read_image
 from featx.engines import ENGINES, Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
-from featx.extraction.estimate import measure, peak_memory
+from featx.extraction.estimate import measure
 from featx.extraction.pipeline import Job, Sink, run_jobs
 from featx.extraction.report import ExtractReport
 from featx.extraction.request import pair_backbones, source_text
 from featx.extraction.target import Target
+from featx.memory import peak_memory
 from featx.progress import Bars
 from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec
 from featx.store import (

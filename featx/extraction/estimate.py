@@ -1,10 +1,8 @@
-"""How long an extraction will take and how much memory: a few of its images are tried."""
+"""How long an extraction will take: a few of its images are tried."""
 
 from __future__ import annotations
 
 import dataclasses
-import resource
-import sys
 import time
 from collections.abc import Mapping, Sequence
 
@@ -46,9 +44,3 @@ def measure(jobs: Sequence[Job], paths: Mapping[str, str]) -> float:
     batches = min(_MOST_BATCHES, max(1, round(_SAMPLE_SECONDS / spent)))
     count = min(batches * batch, len(digests))
     return run(count) / count
-
-
-def peak_memory() -> int:
-    """Return the most memory that this process has held so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

@@ -6,7 +6,6 @@ still happens in the shared spaces. From the first fitted step on, every fold ha
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -17,6 +16,7 @@ from sklearn.base import clone
 from featx.errors import HeadError
 from featx.heads.linear.sources import is_lazy, row_blocks
 from featx.heads.steps import STEPS, make_steps
+from featx.memory import total_memory
 from featx.records import StepSpec
 from featx.selection.spaces import SHARED_BYTES, Fold, RowSpaces
 
@@ -129,8 +129,8 @@ def _apply_fixed(steps: Sequence[Any], X: Any) -> np.ndarray:
     """Return all rows, in memory, after steps that leave the width as it is."""
     if not (steps or is_lazy(X)):
         return X
-    needed, memory = X.dtype.itemsize * X.shape[0] * X.shape[1], _memory_bytes()
-    if needed > memory:
+    needed, memory = X.dtype.itemsize * X.shape[0] * X.shape[1], total_memory()
+    if 0 < memory < needed:
         raise HeadError(
             f"Steps before a head need its {X.shape[0]} rows of {X.shape[1]} features in memory: "
             f"{needed / 1e9:.1f} GB, of {memory / 1e9:.1f} GB. Take fewer --shots, a pooled tap, "
@@ -142,7 +142,3 @@ def _apply_fixed(steps: Sequence[Any], X: Any) -> np.ndarray:
             block = step.fit_transform(block)
         out[part] = block
     return out
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

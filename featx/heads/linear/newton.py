@@ -179,7 +179,10 @@ class Path:
 
     def add(self, C: float, Q: Array) -> None:
         """Take in the solution at `C`."""
-        self._found.append((self._abscissa(C), Q))
+        x = self._abscissa(C)
+        if self._found and self._found[-1][0] == x:
+            self._found.pop()
+        self._found.append((x, Q))
 
     def predict(self, C: float) -> Array:
         """Return the polynomial through the last solutions at `C`, which is to be the next value.
