@@ -73,7 +73,7 @@ def classify(
     """
     from featx.backbones import list_sizes
     from featx.compare import compare
-    from featx.evaluate import TestOutcomes, average_best, check_count, evaluate
+    from featx.evaluate import TestOutcomes, average_best, check_count, evaluate, list_tested
     from featx.heads import parse_head
     from featx.progress import Bars
     from featx.runs import save_run
@@ -100,11 +100,12 @@ def classify(
         check_count(n, len(sources) * len({spec.text for spec in specs}))
     outcomes = TestOutcomes(max(average)) if average else None
     records = []
+    tested = {}
     with Bars(progress, unit="fit") as bars:
         for source in sources:
             features = source.load(target)
             label = f"{features.provenance['backbone']} {features.tap}"
-            records += evaluate(
+            made = evaluate(
                 features,
                 specs,
                 shots=shots,
@@ -115,12 +116,15 @@ def classify(
                 progress=partial(_show, bars, label),
                 outcomes=outcomes,
             )
+            digest = made[0].split["test_digest"]
+            tested[digest] = list_tested(features, made[0].arrays["test_rows"])
+            records += made
     if outcomes is not None:
         for n in dict.fromkeys(average):
             records += average_best(outcomes, n)
     if runs_dir is not None:
-        for record in records:
-            save_run(record, runs_dir)
+        for record in records:  # the images tested on are written with the first run on them
+            save_run(record, runs_dir, test_set=tested.pop(record.split["test_digest"], None))
     return compare(records)
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -432,6 +432,39 @@ class RunRecord:
     classes: tuple[str, ...]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     parts: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class TestSetRecord:
+    """Which images a run was tested on; all of one length n, in the order of a record's arrays.
+
+    Attributes
+    ----------
+    dataset : str
+        Name of the data set.
+    source, root : str
+        What the data set was asked for as, and the folder that paths start from; "" if not known.
+    target : str
+        Label column.
+    classes : tuple of str
+    paths : tuple of str
+        `Sample.relpath` a row.
+    digests : tuple of str
+        Image digest a row; may be empty.
+    labels : ndarray of shape (n,), int32
+        Indices into `classes`.
+    """
+
+    __test__: ClassVar[bool] = False  # not a test class, whatever its name
+
+    dataset: str
+    source: str
+    root: str
+    target: str
+    classes: tuple[str, ...]
+    paths: tuple[str, ...]
+    digests: tuple[str, ...]
+    labels: np.ndarray
 
 
 @dataclass(frozen=True)

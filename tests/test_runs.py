@@ -12,9 +12,9 @@ import pytest
 from featuresets import digits_features
 
 from featx.errors import RunError
-from featx.evaluate import evaluate
+from featx.evaluate import evaluate, list_tested
 from featx.records import RunRecord, to_json
-from featx.runs import load_runs, save_run
+from featx.runs import load_run, load_runs, load_test_set, network_path, save_run
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +144,85 @@ def test_an_interrupted_write_leaves_nothing(
 
 def test_no_folder_is_no_runs(tmp_path: Path) -> None:
     assert load_runs(tmp_path / "none") == []
+
+
+def test_the_images_tested_on_come_back(tmp_path: Path) -> None:
+    about = {"source": "photos", "root": os.fsdecode(b"/photos/\xff")}
+    features = digits_features(120, provenance={"backbone": "pixels", **about})
+    odd = ("\u00fc x.png", os.fsdecode(b"\xff.png"))
+    features = replace(features, paths=odd * 60)
+    first, second = evaluate(features, ["centroid", "knn(k=3)"])
+    rows = first.arrays["test_rows"]
+    assert load_test_set(first, tmp_path) is None
+    save_run(first, tmp_path, test_set=list_tested(features, rows))
+    save_run(second, tmp_path)
+    found = load_test_set(load_runs(tmp_path)[1], tmp_path)
+    assert found is not None
+    assert (found.dataset, found.source, found.root, found.target) == (
+        "digits", "photos", about["root"], "class"
+    )  # fmt: skip
+    assert found.classes == features.classes
+    assert found.paths == tuple(features.paths[i] for i in rows)
+    assert found.digests == tuple(features.digests[i] for i in rows)
+    np.testing.assert_array_equal(found.labels, first.arrays["y_true"])
+    assert len(list(tmp_path.glob("test-*.npz"))) == 1
+
+
+def test_moved_images_are_found_at_the_latest_path(tmp_path: Path) -> None:
+    features = digits_features(120)
+    (record,) = evaluate(features, ["centroid"])
+    rows = record.arrays["test_rows"]
+    save_run(record, tmp_path, test_set=list_tested(features, rows))
+    (file,) = tmp_path.glob("test-*.npz")
+    before = file.stat().st_mtime_ns
+    save_run(record, tmp_path, test_set=list_tested(features, rows))
+    assert file.stat().st_mtime_ns == before, "what is the same is not written again"
+    moved = replace(features, paths=tuple(f"new/{p}" for p in features.paths))
+    save_run(record, tmp_path, test_set=list_tested(moved, rows))
+    found = load_test_set(record, tmp_path)
+    assert found is not None
+    assert found.paths[0].startswith("new/")
+
+
+def test_images_of_another_split_are_refused(tmp_path: Path) -> None:
+    features = digits_features(120)
+    (record,) = evaluate(features, ["centroid"])
+    with pytest.raises(RunError, match="not those that the run was tested on"):
+        save_run(record, tmp_path, test_set=list_tested(features, np.arange(10)))
+    assert not list(tmp_path.iterdir())
+
+
+def test_damaged_test_rows_are_named_and_mended(tmp_path: Path) -> None:
+    features = digits_features(120)
+    (record,) = evaluate(features, ["centroid"])
+    tested = list_tested(features, record.arrays["test_rows"])
+    save_run(record, tmp_path, test_set=tested)
+    (file,) = tmp_path.glob("test-*.npz")
+    file.write_bytes(file.read_bytes()[:300])
+    with pytest.raises(RunError, match=file.name):
+        load_test_set(record, tmp_path)
+    save_run(record, tmp_path, test_set=tested)
+    assert load_test_set(record, tmp_path) is not None
+
+
+def test_a_network_lies_beside_its_record(records: list[RunRecord], tmp_path: Path) -> None:
+    def write(path: Path) -> None:
+        assert path.suffix == ".keras"
+        path.write_bytes(b"network")
+
+    path = save_run(records[0], tmp_path, network=write)
+    assert network_path(path).read_bytes() == b"network"
+    assert load_run(path).head == records[0].head
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_network_that_cannot_be_written_leaves_no_record(
+    records: list[RunRecord], tmp_path: Path
+) -> None:
+    def fail(path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(RunError, match="No space left"):
+        save_run(records[0], tmp_path, network=fail)
+    assert not list(tmp_path.iterdir())

@@ -12,6 +12,7 @@ from featx.errors import SpecError, SplitError
 from featx.evaluate.average import Candidate, TestOutcomes, average_best, check_count
 from featx.evaluate.run import Draw, about_split, run_head
 from featx.evaluate.sealed import TestRows, TrainingRows, seal
+from featx.evaluate.tested import list_tested
 from featx.heads import HEADS, parse_head
 from featx.records import FeatureSet, HeadSpec, RunRecord
 from featx.selection import Fold, SteppedRows, inner_folds
@@ -26,6 +27,7 @@ __all__ = [
     "average_best",
     "check_count",
     "evaluate",
+    "list_tested",
     "seal",
 ]
 

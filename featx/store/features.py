@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FeatureSet
-from featx.store.folders import VIEW, entry_folders
+from featx.store.folders import VIEW, entry_folders, read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.view import View
 
@@ -84,5 +84,13 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
         dataset=view.header["dataset"],
         tap=tap,
         target=view.targets[column],
-        provenance=view.header["provenance"],
+        provenance={**view.header["provenance"], "root": _root(folder)},
     )
+
+
+def _root(folder: Path) -> str:
+    """Return where the images of an entry lie, as far as its data set's folder says."""
+    try:
+        return str(read_dataset(folder.parent).get("root", ""))
+    except CacheCorruptError:
+        return ""  # of use to show images, no more: features are read without it

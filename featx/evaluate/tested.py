@@ -1,0 +1,35 @@
+"""Which images a run was tested on, so that a report can show them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from featx.records import FeatureSet, TestSetRecord
+
+
+def list_tested(features: FeatureSet, rows: np.ndarray) -> TestSetRecord:
+    """Return the test rows of `features` by name: paths, digests and labels, no features.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        Its provenance may have "source" (what the data set was asked for as) and "root" (the folder
+        that paths start from).
+    rows : ndarray of int
+        Row numbers of the test side, ascending; a record's `arrays["test_rows"]`.
+
+    Returns
+    -------
+    TestSetRecord
+        In the order of `rows`, as the arrays of a record are.
+    """
+    return TestSetRecord(
+        dataset=features.dataset,
+        source=str(features.provenance.get("source", "")),
+        root=str(features.provenance.get("root", "")),
+        target=features.target,
+        classes=features.classes,
+        paths=tuple(features.paths[i] for i in rows),
+        digests=tuple(features.digests[i] for i in rows) if features.digests else (),
+        labels=features.y[rows].astype(np.int32),
+    )
