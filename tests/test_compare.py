@@ -72,7 +72,7 @@ GOOD = rights(400, slice(0, 20))
 
 def test_rows_have_the_fields_of_classify_json() -> None:
     document = comparison_json(compare([make_run(GOOD), make_run(GOOD, "ridge", draw=1)]))
-    assert set(document) == {"rows", "findings"}
+    assert set(document) == {"rows", "findings", "break_even"}
     for row in document["rows"]:
         assert set(row) == CLASSIFY_FIELDS
     first = document["rows"][0]

@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from featx.compare.breakeven import break_even, format_break_even
 from featx.compare.findings import find_all
 from featx.compare.groups import best_group, group_runs, test_against_best
 from featx.compare.table import format_table
 from featx.errors import ProtocolError, SpecError
 from featx.records import Comparison, RunRecord, to_json
 
-__all__ = ["compare", "comparison_json", "format_table"]
+__all__ = ["break_even", "compare", "comparison_json", "format_break_even", "format_table"]
 
 
 def compare(records: Sequence[RunRecord]) -> Comparison:
@@ -56,10 +57,11 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
 
 
 def comparison_json(comparison: Comparison) -> dict[str, Any]:
-    """Return the document of `featx classify --json`: "rows" and "findings"."""
+    """Return the document of `featx classify --json`: "rows", "findings" and "break_even"."""
     return {
         "rows": [to_json(row) for row in comparison.rows],
         "findings": [to_json(finding) for finding in comparison.findings],
+        "break_even": to_json(break_even(comparison.groups)),
     }
 
 

@@ -30,9 +30,9 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
     tuple of dict
         In the order of first appearance, each with "name", "kind", "backbone" (with image size or
         precision where the same backbone is there with several), "tap", "head", "shots", "draws"
-        (how many), "members" (indices into `records`), "feature_dim", "accuracy" and "macro_f1"
-        (means over draws), "accuracy_spread" (standard deviation over draws, None for one draw),
-        "accuracy_ci" (95% over test rows, of the mean over draws), and mean seconds
+        (how many), "members" (indices into `records`), "feature_dim", "n_classes", "accuracy" and
+        "macro_f1" (means over draws), "accuracy_spread" (standard deviation over draws, None for
+        one draw), "accuracy_ci" (95% over test rows, of the mean over draws), and mean seconds
         "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds".
     """
     found: dict[tuple[Any, ...], list[int]] = {}
@@ -89,6 +89,7 @@ def _group(runs: Sequence[RunRecord], members: Sequence[int], variant: str) -> d
         "draws": len(runs),
         "members": tuple(members),
         "feature_dim": first.cost.get("feature_dim"),
+        "n_classes": len(first.classes),
         "accuracy": float(np.mean(accuracies)),
         "accuracy_ci": interval,
         "accuracy_spread": float(np.std(accuracies, ddof=1)) if len(runs) > 1 else None,

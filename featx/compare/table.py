@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from featx.compare.breakeven import break_even, format_break_even
 from featx.records import Comparison
 
 TABLE_WIDTH = 120
@@ -25,7 +26,7 @@ _NARROWEST = 8
 
 
 def format_table(comparison: Comparison) -> str:
-    """Return the groups of a comparison as an aligned table, the verdict and the findings.
+    """Return the groups of a comparison as an aligned table, the verdict, break-even, findings.
 
     Parameters
     ----------
@@ -45,6 +46,7 @@ def format_table(comparison: Comparison) -> str:
     lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
     text = _aligned(lines)
     text += ["", _LEGEND, "", verdict(comparison), *_members(comparison, ordered)]
+    text += filter(None, [format_break_even(break_even(comparison.groups))])
     text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
     return "\n".join(text)
 

@@ -224,7 +224,7 @@ def test_classify_json_is_one_document_of_the_stated_fields(cli: Cli, extracted:
     status, out, _ = cli("classify", extracted, "-e", "centroid", "--json")
     assert status == 0
     document = json.loads(out)
-    assert set(document) == {"rows", "findings"}
+    assert set(document) == {"rows", "findings", "break_even"}
     assert set(document["rows"][0]) >= {
         "kind", "backbone", "tap", "head", "params", "shots", "draw", "n_train", "n_test",
         "feature_dim", "accuracy", "accuracy_ci", "top5", "top10", "macro_f1", "macro_precision",
