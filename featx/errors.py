@@ -20,6 +20,7 @@
     │   └── CacheWriteError       a full disk, a read-only or missing directory
     ├── HeadError                 a head that cannot be fitted as asked
     ├── RunError                  a run record that cannot be written or read
+    ├── RecipeError               a recipe that cannot be read, or lacks data or weights to run
     └── ProtocolError             test rows asked for before every choice was frozen, or twice
 """
 
@@ -145,6 +146,10 @@ class HeadError(FeatxError):
 
 class RunError(FeatxError):
     """A run record that cannot be written or read."""
+
+
+class RecipeError(FeatxError):
+    """A recipe that cannot be read, or lacks the data or weights that it needs."""
 
 
 class ProtocolError(FeatxError):
