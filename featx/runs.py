@@ -12,7 +12,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -113,8 +113,14 @@ def load_runs(runs_dir: str | os.PathLike[str]) -> list[RunRecord]:
     return sorted(records, key=lambda r: str(r.environment.get("time", "")))
 
 
-def load_run(path: str | os.PathLike[str]) -> RunRecord:
+def load_run(path: str | os.PathLike[str], *, arrays: Collection[str] | None = None) -> RunRecord:
     """Read one run record, given its JSON file.
+
+    Parameters
+    ----------
+    path : path
+    arrays : collection of str, optional
+        Read only these, as far as it has them; the scores of many runs take gigabytes.
 
     Raises
     ------
@@ -126,7 +132,7 @@ def load_run(path: str | os.PathLike[str]) -> RunRecord:
         data = json.loads(path.read_text())
         if not isinstance(data, dict) or data.pop("featx_run", None) != RUN_VERSION:
             raise ValueError("not a featx run record of a known version")
-        names = data.pop("arrays")
+        names = [n for n in data.pop("arrays") if arrays is None or n in arrays]
         return _record(data, _read_arrays(path.with_suffix(".npz"), names) if names else {})
     except _UNREADABLE as error:
         raise RunError(

@@ -226,3 +226,12 @@ def test_a_network_that_cannot_be_written_leaves_no_record(
     with pytest.raises(RunError, match="No space left"):
         save_run(records[0], tmp_path, network=fail)
     assert not list(tmp_path.iterdir())
+
+
+def test_arrays_may_be_left_on_the_disk(records: list[RunRecord], tmp_path: Path) -> None:
+    path = save_run(records[0], tmp_path)
+    assert set(load_run(path, arrays=("y_pred", "confidence", "none")).arrays) == {
+        "y_pred",
+        "confidence",
+    }
+    assert load_run(path, arrays=()).arrays == {}

@@ -16,6 +16,7 @@ import numpy as np
 
 from featx.errors import ProtocolError, SpecError
 from featx.evaluate.run import keep_scores
+from featx.evaluate.tested import keep_confidence
 from featx.metrics import score
 from featx.records import HeadSpec, RunRecord, to_json
 
@@ -271,6 +272,7 @@ def _average(
             "y_true": y_true,
             "y_pred": y_pred.astype(np.int32),
             **keep_scores(mean),
+            **keep_confidence(mean),
         },
         parts=(),
     )

@@ -1,4 +1,4 @@
-"""Which images a run was tested on, so that a report can show them."""
+"""Which images a run was tested on and how sure it was, so that a report can show them."""
 
 from __future__ import annotations
 
@@ -33,3 +33,10 @@ def list_tested(features: FeatureSet, rows: np.ndarray) -> TestSetRecord:
         digests=tuple(features.digests[i] for i in rows) if features.digests else (),
         labels=features.y[rows].astype(np.int32),
     )
+
+
+def keep_confidence(probabilities: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Return the array of a record that holds the largest probability of each row, if known."""
+    if probabilities is None:
+        return {}
+    return {"confidence": probabilities.max(axis=1).astype(np.float32)}
