@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -187,7 +188,7 @@ def seal(features: FeatureSet, split: Split) -> tuple[TrainingRows, TestRows]:
 
 
 class RowsOf:
-    """Some rows of a lazy matrix, themselves a lazy matrix.
+    """Some rows of a lazy matrix, themselves a lazy matrix; or of lazy images, likewise.
 
     Attributes
     ----------
@@ -197,7 +198,7 @@ class RowsOf:
 
     def __init__(self, X: Any, rows: np.ndarray) -> None:
         self._X, self._rows = X, rows
-        self.shape, self.dtype = (len(rows), X.shape[1]), X.dtype
+        self.shape, self.dtype = (len(rows), *X.shape[1:]), X.dtype
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -230,4 +231,5 @@ def _take_rows(X: Any, rows: np.ndarray) -> Any:
     if not hasattr(X, "rows"):
         return np.asarray(X[rows])
     lazy = RowsOf(X, rows)
-    return lazy if 4 * len(rows) * X.shape[1] > LAZY_BYTES else in_memory(lazy)
+    size = np.dtype(X.dtype).itemsize * math.prod(lazy.shape)
+    return lazy if size > LAZY_BYTES else in_memory(lazy)

@@ -154,7 +154,7 @@ def _decoded(
     waiting: deque[tuple[str, Future[tuple[_Images | ImageError, float]]]] = deque()
     for digest, path in paths.items():
         specs = {lane.job.image for lane in lanes if digest in lane.job.digests}
-        waiting.append((digest, pool.submit(_decode, path, digest, specs)))
+        waiting.append((digest, pool.submit(decode_file, path, digest, specs)))
         if len(waiting) >= window:
             digest, future = waiting.popleft()
             yield digest, *future.result()
@@ -163,7 +163,17 @@ def _decoded(
         yield digest, *future.result()
 
 
-def _decode(path: str, digest: str, specs: set[ImageSpec]) -> tuple[_Images | ImageError, float]:
+def decode_file(
+    path: str, digest: str, specs: set[ImageSpec]
+) -> tuple[_Images | ImageError, float]:
+    """Decode the file `path`, whose bytes have the `digest`, to each of `specs`.
+
+    Returns
+    -------
+    images : dict of ImageSpec to ndarray, or ImageError
+        The error where it cannot be read or decoded, or has changed since it was indexed.
+    seconds : float
+    """
     started = time.perf_counter()
     try:
         with open(path, "rb") as file:
