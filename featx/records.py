@@ -288,6 +288,25 @@ class ExtractionKey:
 
 
 @dataclass(frozen=True)
+class StrataRecord:
+    """Labels that rows are split and drawn by, where these are not the labels to learn.
+
+    Attributes
+    ----------
+    target : str
+        Name of their column.
+    y : ndarray of shape (n,), int
+        Indices into `classes`, a row each.
+    classes : tuple of str
+        Class names.
+    """
+
+    target: str
+    y: np.ndarray
+    classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FeatureSet:
     """Cached features of one tap with what belongs to their rows; all of one length n.
 
@@ -317,6 +336,9 @@ class FeatureSet:
     views : tuple of matrix
         Features of altered copies of the images, each of the shape of X and in the order of its
         rows: learnt from beside X, and averaged with it when scoring.
+    strata : StrataRecord, optional
+        What splits and draws are stratified by; where there is none, by `y`. Several label columns
+        of the same images have the same, and so the same training and test rows.
     """
 
     X: Any
@@ -332,6 +354,7 @@ class FeatureSet:
     target: str = "class"
     provenance: Mapping[str, Any] = field(default_factory=dict)
     views: tuple[Any, ...] = ()
+    strata: StrataRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -409,7 +432,8 @@ class RunRecord:
     classes : tuple of str
         Class names.
     arrays : mapping of ndarray
-        "test_rows", "y_true", "y_pred" and "scores"; kept beside the JSON in one .npz.
+        "test_rows", "y_true", "y_pred", "scores", and "confidence" (the largest probability of a
+        row) where there are probabilities; kept beside the JSON in one .npz.
     parts : tuple of mapping
         Of fused features, what each part is (`featx.fuse.fuse`); else empty.
     """

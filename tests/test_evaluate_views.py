@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from featuresets import LazyRows, digits_features
 
-from featx.evaluate import _folds, _with_copies, evaluate, seal
-from featx.evaluate.run import Draw
+from featx.evaluate import _folds, evaluate, seal
+from featx.evaluate.draws import Draw, with_copies
 from featx.heads import make_head
 from featx.records import FeatureSet
 from featx.selection import head_scores
@@ -71,7 +71,7 @@ def test_copies_of_an_image_stay_on_one_side_of_every_fold() -> None:
     ):
         folds = _folds(draw, training, 3)
         assert folds
-        repeated, wide, X, y = _with_copies(draw, folds, training)
+        repeated, wide, X, y = with_copies(draw, folds, training)
         rows = np.concatenate([draw.train, draw.val])
         assert len(X) == len(y) == 3 * len(rows)
         image = np.concatenate([repeated.train, repeated.val])

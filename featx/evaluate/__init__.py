@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from featx.errors import SpecError, SplitError
 from featx.evaluate.average import Candidate, TestOutcomes, average_best, check_count
-from featx.evaluate.run import Draw, about_split, run_head
+from featx.evaluate.draws import (
+    Draw,
+    Job,
+    distinct_heads,
+    list_jobs,
+    split_rows,
+    with_copies,
+)
+from featx.evaluate.run import about_split, run_head
 from featx.evaluate.sealed import TestRows, TrainingRows, seal
 from featx.evaluate.tested import list_tested
-from featx.heads import HEADS, parse_head
 from featx.records import FeatureSet, HeadSpec, RunRecord
 from featx.selection import Fold, SteppedRows, inner_folds
-from featx.split import draw_shots, make_split
 
 __all__ = [
     "Candidate",
@@ -29,6 +34,7 @@ __all__ = [
     "evaluate",
     "list_tested",
     "seal",
+    "split_rows",
 ]
 
 Progress = Callable[[RunRecord, int, int], object]
@@ -89,23 +95,17 @@ def evaluate(
     HeadError
         A head that cannot be fitted.
     """
-    asked = [parse_head(h) if isinstance(h, str) else h for h in heads]
-    specs = list({spec.text: spec for spec in asked}.values())
-    if not specs:
-        raise SpecError("No head to evaluate: name at least one, such as linear_svc.")
-    split = make_split(
-        features.y,
-        splits=features.splits,
-        digests=features.digests,
-        groups=features.groups,
-        seed=seed,
-        test_fraction=test_fraction,
-        classes=features.classes,
-    )
+    specs = distinct_heads(heads)
+    for spec in specs:
+        if spec.params.get("joint"):
+            raise SpecError(
+                f"{spec.text} learns several label columns at once: name two or more, such as "
+                "--target class,recyclable."
+            )
+    split = split_rows(features, seed=seed, test_fraction=test_fraction)
     training, test = seal(features, split)
     about = about_split(features, split)
-    totals = np.bincount(features.y)
-    jobs = list(_jobs(specs, training, dict.fromkeys(shots), draws, seed, features.classes, totals))
+    jobs = list_jobs(specs, features, training, shots=shots, draws=draws, seed=seed)
     pairs = [_folds(job.draw, training, folds) for job in jobs]
     for job, found in zip(jobs, pairs, strict=True):
         if outcomes is not None and not found:
@@ -129,46 +129,6 @@ def evaluate(
     return records
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One draw, and the heads to fit on it."""
-
-    specs: tuple[HeadSpec, ...]
-    draw: Draw
-
-
-def _jobs(
-    specs: Sequence[HeadSpec],
-    training: TrainingRows,
-    shots: Iterable[int | None],
-    draws: int,
-    seed: int,
-    classes: Sequence[str],
-    totals: np.ndarray,
-) -> Iterator[_Job]:
-    none = np.array([], np.int64)
-    seeded = tuple(s for s in specs if HEADS.get(s.name).seeded)
-    train = training.train
-    for count in shots:
-        if count is None:
-            yield _Job(tuple(specs), Draw(None, 0, train, training.val, seed))
-            for draw in range(1, draws) if seeded else ():
-                yield _Job(seeded, Draw(None, draw, train, training.val, seed + draw))
-            continue
-        drawn = draw_shots(
-            training.y[train],
-            train,
-            count,
-            draws=draws,
-            seed=seed,
-            digests=training.pick(training.digests, train),
-            classes=classes,
-            totals=totals,
-        )
-        for draw, rows in enumerate(drawn):
-            yield _Job(tuple(specs), Draw(count, draw, rows, none, seed + draw))
-
-
 def _folds(draw: Draw, training: TrainingRows, folds: int) -> list[Fold]:
     """Return what to choose on in a draw, by positions in its training rows, then its others."""
     rows = np.concatenate([draw.train, draw.val])
@@ -181,27 +141,6 @@ def _folds(draw: Draw, training: TrainingRows, folds: int) -> list[Fold]:
         digests=training.pick(training.digests, rows),
         groups=training.pick(training.groups, rows),
     )
-
-
-def _with_copies(
-    draw: Draw, folds: Sequence[Fold], training: TrainingRows
-) -> tuple[Draw, list[Fold], np.ndarray, np.ndarray]:
-    """Return draw, folds, features and labels with each row's views as rows of their own.
-
-    Training rows still come before validation rows, and an image's copies stay on one side.
-    """
-    n, n_train, n_val = training.copies, len(draw.train), len(draw.val)
-    X = np.concatenate([training.take_copies(part) for part in (draw.train, draw.val)])
-    repeated = replace(draw, train=np.tile(draw.train, n), val=np.tile(draw.val, n), copies=n)
-    y = training.y[np.concatenate([repeated.train, repeated.val])]
-    place = np.concatenate(  # of each row, where its copies are
-        [
-            np.arange(n * n_train).reshape(n, n_train).T,
-            n * n_train + np.arange(n * n_val).reshape(n, n_val).T,
-        ]
-    )
-    wide = [(place[train].ravel(order="F"), place[held].ravel(order="F")) for train, held in folds]
-    return repeated, wide, X, y
 
 
 _Run = tuple[RunRecord, np.ndarray | None]
@@ -225,7 +164,7 @@ def _listed(*arguments: Any) -> list[_Run]:
 
 
 def _run_job(
-    job: _Job,
+    job: Job,
     folds: Sequence[Fold],
     features: FeatureSet,
     training: TrainingRows,
@@ -236,7 +175,7 @@ def _run_job(
     """Run every head on one draw; the rows are read once for all of them."""
     draw = job.draw
     if training.copies > 1:
-        draw, folds, X, y = _with_copies(draw, folds, training)
+        draw, folds, X, y = with_copies(draw, folds, training)
     else:
         rows = np.concatenate([draw.train, draw.val])
         X, y = training.take(rows), training.y[rows]

@@ -9,14 +9,16 @@ import sys
 import time
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from featx import __version__
 from featx.errors import HeadError
+from featx.evaluate.draws import Draw
 from featx.evaluate.sealed import TestRows, in_memory, row_blocks
+from featx.evaluate.tested import keep_confidence
 from featx.heads import HEADS, make_head
 from featx.heads.steps import make_pipeline
 from featx.memory import peak_memory
@@ -27,31 +29,6 @@ from featx.split import find_leaks
 
 MAX_FULL_SCORES = 100
 """Up to so many classes a record keeps all scores, beyond it the ten best a row."""
-
-
-@dataclass(frozen=True)
-class Draw:
-    """The rows of one draw, as positions in the `TrainingRows`.
-
-    Attributes
-    ----------
-    shots : int or None
-        Rows a class; None is all.
-    number : int
-    train, val : ndarray of int
-        Rows to fit on, and rows to choose on (empty: folds of `train` are used).
-    seed : int
-        Of the heads and folds.
-    copies : int
-        How often each image is among the rows: once, and once a view.
-    """
-
-    shots: int | None
-    number: int
-    train: np.ndarray
-    val: np.ndarray
-    seed: int
-    copies: int = 1
 
 
 def run_head(
@@ -105,16 +82,16 @@ def run_head(
         started = time.perf_counter() - step_seconds
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            head = _fit(choice.spec, draw, rows, y, stepped)
+            head = fit_head(choice.spec, draw, rows, y, stepped)
         fit_seconds = time.perf_counter() - started
         run = f"{spec.text}, {draw.shots or 'all'} shots, draw {draw.number}"
         test.freeze(run, choice.spec.params)
         X_test, y_test = test.hand_out(run)
         started = time.perf_counter()
         found, probabilities = _apply(head, choice, X_test)
-        found = _mean_of_copies(found, len(y_test))
+        found = mean_of_copies(found, len(y_test))
         if probabilities is not None:
-            probabilities = _mean_of_copies(probabilities, len(y_test))
+            probabilities = mean_of_copies(probabilities, len(y_test))
         predict_seconds = time.perf_counter() - started
     except ValueError as error:
         reason = str(error).splitlines()[0]
@@ -122,26 +99,83 @@ def run_head(
             f"{spec.text} cannot be used on {features.tap or 'these features'}: {reason}"
         ) from error
     n_classes = len(features.classes)
-    y_pred = head.classes_[found.argmax(axis=1)]
-    scores = _all_columns(found, head.classes_, n_classes, -np.inf)
+    scores = all_columns(found, head.classes_, n_classes, -np.inf)
     if probabilities is not None:
-        probabilities = _all_columns(probabilities, head.classes_, n_classes, 0.0)
+        probabilities = all_columns(probabilities, head.classes_, n_classes, 0.0)
+    record = head_record(
+        features,
+        spec,
+        draw,
+        about,
+        params=choice.spec.params,
+        rows=test.rows,
+        y_test=y_test,
+        scores=scores,
+        probabilities=probabilities,
+        selection=choice.record,
+        seconds={"select": choice.seconds, "fit": fit_seconds, "predict": predict_seconds},
+        cost={
+            **feature_cost(X, y, draw.copies),
+            **head_cost(head),
+            "warnings": warning_texts(caught),
+        },
+    )
+    return record, probabilities
+
+
+def head_record(
+    features: FeatureSet,
+    spec: HeadSpec,
+    draw: Draw,
+    about: Mapping[str, Any],
+    *,
+    params: Mapping[str, Any],
+    rows: np.ndarray,
+    y_test: np.ndarray,
+    scores: np.ndarray,
+    probabilities: np.ndarray | None,
+    selection: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    cost: Mapping[str, Any],
+) -> RunRecord:
+    """Score a head's outcome on the test rows, and write it all down.
+
+    Parameters
+    ----------
+    features : FeatureSet
+        For names alone.
+    spec, params
+        The head as asked for, and the parameters chosen.
+    draw : Draw
+    about : mapping
+        `about_split`.
+    rows, y_test : ndarray of shape (n_test,), int
+        Row numbers of the test side, and their labels.
+    scores : ndarray of shape (n_test, n_classes)
+        The highest is the prediction; -inf for a class that was not fitted.
+    probabilities : ndarray of shape (n_test, n_classes) or None
+    selection, cost : mapping
+        Of the record.
+    seconds : mapping
+        "select", "fit" and "predict".
+    """
+    y_pred = scores.argmax(axis=1)
     metrics = score(
         y_test,
         y_pred,
-        n_classes=n_classes,
+        n_classes=len(features.classes),
         scores=scores,
         probabilities=probabilities,
         seed=draw.seed,
     )
-    record = RunRecord(
+    return RunRecord(
         kind="head",
         dataset=features.dataset,
         key=features.key,
         backbone=str(features.provenance.get("backbone", "")),
         tap=features.tap,
         head=spec,
-        params={**HEADS.get(spec.name).defaults, **choice.spec.params},
+        params={**HEADS.get(spec.name).defaults, **params},
         shots=draw.shots,
         draw=draw.number,
         split={
@@ -150,35 +184,30 @@ def run_head(
             "n_val": len(draw.val) // draw.copies,
         },
         metrics=to_json(metrics),
-        selection=to_json(choice.record),
+        selection=to_json(selection),
         seconds={
             "extract": float(features.provenance.get("extract_seconds") or 0.0),
-            "select": choice.seconds,
-            "fit": fit_seconds,
-            "predict": predict_seconds,
+            **seconds,
         },
-        cost=to_json(
-            {
-                **_feature_cost(X, y, draw.copies),
-                **_head_cost(head),
-                "warnings": warning_texts(caught),
-            }
-        ),
-        environment=_environment(),
+        cost=to_json(cost),
+        environment=environment(),
         classes=features.classes,
         arrays={
-            "test_rows": test.rows.astype(np.int64),
+            "test_rows": rows.astype(np.int64),
             "y_true": y_test.astype(np.int32),
             "y_pred": y_pred.astype(np.int32),
             **keep_scores(scores),
+            **keep_confidence(probabilities),
         },
         parts=tuple(features.provenance.get("parts", ())),
     )
-    return record, probabilities
 
 
 def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
     """Return what a record says of the split: seed, test rows, and images on both sides.
+
+    "drawn_by" is there where another label column guided the split and the draws. What the
+    features' provenance has under "split" is taken over.
 
     "test_digest" is the SHA-256 over each test row's image digest (its path where there is none)
     and class name, in order: equal for runs on the same images with the same labels, only.
@@ -186,16 +215,20 @@ def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
     names = features.digests or features.paths
     text = "\n".join(f"{names[i]}\t{features.classes[features.y[i]]}" for i in split.test)
     leaks = find_leaks(split, features.digests) if features.digests else ()
+    strata = features.strata
+    drawn_by = {} if strata is None else {"column": strata.target, "classes": len(strata.classes)}
     return {
         "seed": split.seed,
         "target": features.target,
+        **({"drawn_by": drawn_by} if drawn_by else {}),
+        **features.provenance.get("split", {}),
         "n_test": len(split.test),
         "test_digest": hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest(),
         "train_test_duplicates": len(leaks),
     }
 
 
-def _fit(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, stepped: SteppedRows) -> Any:
+def fit_head(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, stepped: SteppedRows) -> Any:
     """Fit on all rows; a head that stops early fits on the training rows and stops on the rest."""
     head = make_head(replace(spec, steps=()), seed=draw.seed)
     n = len(draw.train) if HEADS.get(spec.name).stops_early else len(y)
@@ -221,7 +254,7 @@ def _apply(head: Any, choice: Choice, X: Any) -> tuple[np.ndarray, np.ndarray | 
     return scores, None if choice.temperature is None else softmax(scores, choice.temperature)
 
 
-def _all_columns(
+def all_columns(
     values: np.ndarray, classes: np.ndarray, n_classes: int, missing: float
 ) -> np.ndarray:
     """Spread a column a fitted class over all classes."""
@@ -241,12 +274,12 @@ def keep_scores(scores: np.ndarray) -> dict[str, np.ndarray]:
     return {"scores": kept, "score_classes": best.astype(np.int32)}
 
 
-def _mean_of_copies(values: np.ndarray, rows: int) -> np.ndarray:
+def mean_of_copies(values: np.ndarray, rows: int) -> np.ndarray:
     """Average what an image and its views were given, which stand below each other in blocks."""
     return values.reshape(-1, rows, values.shape[1]).mean(axis=0)
 
 
-def _feature_cost(X: Any, y: np.ndarray, copies: int) -> dict[str, Any]:
+def feature_cost(X: Any, y: np.ndarray, copies: int) -> dict[str, Any]:
     """Width, rows a class, and the spread that tells a collapsed embedding.
 
     "spread" is the standard deviation of the rows around their mean over the rows' length (root
@@ -266,7 +299,7 @@ def _feature_cost(X: Any, y: np.ndarray, copies: int) -> dict[str, Any]:
     }
 
 
-def _head_cost(head: Any) -> dict[str, Any]:
+def head_cost(head: Any) -> dict[str, Any]:
     """Parameters trained, epochs and convergence, as far as the head has them."""
     last = head[-1] if hasattr(head, "steps") else head
     cost: dict[str, Any] = {"parameters_trained": 0, "parameters_frozen": None}
@@ -286,7 +319,8 @@ def _head_cost(head: Any) -> dict[str, Any]:
     return cost
 
 
-def _environment() -> dict[str, Any]:
+def environment() -> dict[str, Any]:
+    """Return versions, machine, command and time, for a record."""
     import sklearn
 
     return {

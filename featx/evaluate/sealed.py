@@ -30,7 +30,10 @@ class TrainingRows:
     Attributes
     ----------
     y : ndarray of shape (n,), int
-        Of the training rows, then the validation rows.
+        Of the training rows, then the validation rows; (n, n_columns) where several label columns
+        are learnt at once.
+    strata : ndarray of shape (n,), int
+        What draws are stratified by: `y`, or the labels of another column.
     n_train : int
         The first so many are training rows.
     digests, groups : tuple of str
@@ -42,6 +45,7 @@ class TrainingRows:
     _X: Any
     _rows: np.ndarray
     y: np.ndarray
+    strata: np.ndarray
     n_train: int
     digests: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
@@ -179,6 +183,7 @@ def seal(features: FeatureSet, split: Split) -> tuple[TrainingRows, TestRows]:
         features.X,
         rows,
         features.y[rows],
+        (features.strata or features).y[rows],
         len(split.train),
         tuple(features.digests[i] for i in rows) if features.digests else (),
         tuple(features.groups[i] for i in rows) if features.groups else (),

@@ -172,6 +172,7 @@ HEADS.register(
             "learning_rate": Parameter(1e-3, "positive"),
             "batch_size": Parameter(64, "count"),
             "class_weight": _CLASS_WEIGHT,
+            "joint": Parameter(False, "flag"),
         },
         seeded=True,
         stops_early=True,

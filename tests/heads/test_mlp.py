@@ -11,7 +11,9 @@ from sklearn.base import clone
 from sklearn.datasets import load_digits
 
 from featx.heads import make_head
-from featx.heads.mlp import MLP, _batches, _hold_out
+from featx.heads.mlp import MLP
+from featx.heads.mlp.rows import cut_batches, hold_out
+from featx.heads.saving import from_arrays, to_arrays
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +104,7 @@ def test_validation_rows_are_not_trained_on(digits) -> None:
 def test_without_validation_rows_a_stratified_part_is_held_out() -> None:
     rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(4), [40, 20, 3, 1]))
-    train, held = _hold_out(labels, 0.15, rng)
+    train, held = hold_out(labels[:, None], 0.15, rng)
     np.testing.assert_array_equal(np.sort(np.concatenate([train, held])), np.arange(64))
     assert np.bincount(labels[held], minlength=4).tolist() == [6, 3, 0, 0]
     assert set(labels[train]) == {0, 1, 2, 3}
@@ -117,7 +119,7 @@ def test_one_row_a_class_stops_on_the_training_loss() -> None:
 
 @pytest.mark.parametrize(("n", "size"), [(500, 128), (7, 128), (1, 4), (129, 128), (1000, 3)])
 def test_batches_are_of_one_length_and_nearly_all_rows(n: int, size: int) -> None:
-    batches = _batches(n, size, np.random.default_rng(0))
+    batches = cut_batches(n, size, np.random.default_rng(0))
     assert len(np.unique(batches)) == batches.size > n - len(batches)
     assert batches.shape[1] <= max(size * 1.5, 1)
 
@@ -160,3 +162,84 @@ def test_training_loads_no_image_stack() -> None:
         "assert not images & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# --- several label columns ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def joint(digits) -> tuple[MLP, np.ndarray]:
+    X, y, _, _ = digits
+    odd = np.where(y % 2, "odd", "even")
+    columns = np.stack([y.astype("<U4"), odd], axis=1)
+    head = MLP((64,), epochs=15, learning_rate=0.01, joint=True, random_state=0)
+    return head.fit(X, columns), columns
+
+
+def test_one_network_has_an_output_a_column(digits, joint) -> None:
+    _, _, X_test, y_test = digits
+    head, _ = joint
+    assert [c.tolist() for c in head.classes_] == [list("0123456789"), ["even", "odd"]]
+    class_p, odd_p = head.predict_proba(X_test)
+    assert (class_p.shape, odd_p.shape) == ((300, 10), (300, 2))
+    for p in (class_p, odd_p):
+        np.testing.assert_allclose(p.sum(axis=1), 1)
+    found = head.predict(X_test)
+    assert (found[:, 0].astype(int) == y_test).mean() > 0.9
+    assert (found[:, 1] == np.where(y_test % 2, "odd", "even")).mean() > 0.9
+    assert head.n_parameters_ == 64 * 64 + 64 + 64 * 12 + 12
+
+
+def test_joint_loss_is_the_sum_over_columns(digits, joint) -> None:
+    """The watched loss adds up, and both outputs learn: a lost one would stay at ln 2."""
+    X, y, _, _ = digits
+    head, columns = joint
+    other = MLP((64,), epochs=15, learning_rate=0.01, joint=True, random_state=0)
+    other.fit(X, columns, validation_data=(X[:100], columns[:100]))
+    class_p, odd_p = other.predict_proba(X[:100])
+    rows = np.arange(100)
+    expected = -np.log(class_p[rows, y[:100]]).mean() - np.log(odd_p[rows, y[:100] % 2]).mean()
+    assert min(other.history_["val_loss"]) == pytest.approx(expected, abs=1e-4)
+    assert head.history_["loss"][-1] < 0.2
+
+
+def test_a_joint_network_of_one_column_is_the_plain_one(digits) -> None:
+    X, y, X_test, _ = digits
+    plain = MLP((16,), epochs=3, class_weight="balanced", random_state=0).fit(X, y)
+    wide = MLP((16,), epochs=3, class_weight="balanced", joint=True, random_state=0).fit(X, y)
+    np.testing.assert_array_equal(wide.predict_proba(X_test)[0], plain.predict_proba(X_test))
+
+
+def test_joint_weights_count_by_column() -> None:
+    rng = np.random.default_rng(0)
+    rare = np.repeat([0, 1], [570, 30])
+    other = rng.integers(2, size=600)
+    X = rng.normal(size=(600, 4)).astype(np.float32)
+    X[rare == 1] += 1.0
+    X[:, 3] += 2 * other
+    plain, balanced = (
+        MLP((8,), class_weight=w, epochs=30, learning_rate=0.01, joint=True, random_state=0)
+        .fit(X, np.stack([other, rare], axis=1))
+        .predict(X)
+        for w in (None, "balanced")
+    )
+    assert (balanced[rare == 1, 1] == 1).mean() > (plain[rare == 1, 1] == 1).mean() + 0.2
+    assert (balanced[:, 0] == other).mean() > 0.75
+
+
+def test_joint_networks_are_saved_like_others(digits, joint) -> None:
+    head, _ = joint
+    again = from_arrays(*to_arrays(head))
+    for a, b in zip(head.predict_proba(digits[2]), again.predict_proba(digits[2]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_several_columns_are_refused_without_being_asked_for(digits) -> None:
+    X, y, _, _ = digits
+    columns = np.stack([y, y % 2], axis=1)
+    with pytest.raises(ValueError, match="1d array"):
+        MLP(epochs=1).fit(X, columns)
+    with pytest.raises(ValueError, match="1 class"):
+        MLP(epochs=1, joint=True).fit(X, np.stack([y, np.zeros_like(y)], axis=1))
+    with pytest.raises(ValueError, match="use 'balanced'"):
+        MLP(epochs=1, joint=True, class_weight={0: 2}).fit(X, columns)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from featx.heads.mlp.outputs import Outputs, softmax_of_outputs
+from featx.heads.mlp.rows import cut_batches, hold_out
 from featx.heads.scaling import column_moments, standardized
 from featx.quiet import import_keras
 
@@ -45,13 +46,16 @@ class MLP(ClassifierMixin, BaseEstimator):
     class_weight : None, "balanced" or dict
         Weight of a class's rows in the loss, validation included; "balanced" is the inverse of its
         share.
+    joint : bool
+        Take `y` with several columns: one network with an output a column, trained on the sum of
+        their losses. What is a value a class is then a list with one of these a column.
     random_state : int or None
         Seed of the initial weights, dropout, order of rows and held-out rows. No global random
         state is read or set.
 
     Attributes
     ----------
-    classes_ : ndarray of shape (n_classes,)
+    classes_ : ndarray of shape (n_classes,), or a list of these
     coefs_ : list of ndarray, float32
         Weight matrix a layer, (inputs, units), standardisation and batch normalisation folded in.
     intercepts_ : list of ndarray, float32
@@ -81,6 +85,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         batch_size: int = 64,
         validation_fraction: float = 0.15,
         class_weight: Any = None,
+        joint: bool = False,
         random_state: int | None = None,
     ) -> None:
         self.hidden = hidden
@@ -92,6 +97,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         self.batch_size = batch_size
         self.validation_fraction = validation_fraction
         self.class_weight = class_weight
+        self.joint = joint
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, validation_data: tuple[Any, Any] | None = None) -> MLP:
@@ -100,7 +106,7 @@ class MLP(ClassifierMixin, BaseEstimator):
         Parameters
         ----------
         X : array-like of shape (n_rows, n_features)
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_rows,), or with `joint` (n_rows, n_columns)
         validation_data : tuple (X, y), optional
             Rows for early stopping; none of them is trained on. Without it a stratified part of
             the rows is held out (none where a class would have no row left to train on; then the
@@ -110,34 +116,31 @@ class MLP(ClassifierMixin, BaseEstimator):
         -------
         MLP
         """
-        X, y = validate_data(self, X, y, dtype=np.float32)
+        X, y = validate_data(self, X, y, dtype=np.float32, multi_output=self.joint)
         check_classification_targets(y)
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError("MLP needs at least two classes; the training rows have 1 class")
+        outputs = Outputs(_columns(y))
+        self.classes_ = outputs.classes if self.joint else outputs.classes[0]
+        labels, _ = outputs.encode(_columns(y))
         rng = np.random.default_rng(self.random_state)
         if validation_data is None:
-            train, held = _hold_out(labels, self.validation_fraction, rng)
+            train, held = hold_out(labels, self.validation_fraction, rng)
             X_val, labels_val = X[held], labels[held]
             X, labels = X[train], labels[train]
         else:
             X_val = validate_data(self, validation_data[0], dtype=np.float32, reset=False)
-            labels_val = np.searchsorted(self.classes_, validation_data[1])
-            known = np.isin(validation_data[1], self.classes_)
+            labels_val, known = outputs.encode(_columns(np.asarray(validation_data[1])))
             X_val, labels_val = X_val[known], labels_val[known]
         mean, scale = column_moments(X)
         rows = standardized(X, mean, scale)
         rows_val = standardized(X_val, mean, scale)
-        weights = compute_class_weight(
-            self.class_weight, classes=self.classes_, y=self.classes_[labels]
-        )
-        network = self._build(X.shape[1], int(rng.integers(2**31)))
-        self._train(network, rows, labels, weights, rows_val, labels_val, rng)
+        outputs.weigh(self.class_weight, labels)
+        network = self._build(X.shape[1], outputs, int(rng.integers(2**31)))
+        self._train(network, outputs, rows, labels, rows_val, labels_val, rng)
         self.n_parameters_ = int(sum(np.prod(w.shape) for w in network.trainable_variables))
         self._fold(network, mean, scale)
         return self
 
-    def predict_proba(self, X: Any) -> np.ndarray:
+    def predict_proba(self, X: Any) -> Any:
         """Return the softmax of the last layer.
 
         Parameters
@@ -146,13 +149,16 @@ class MLP(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_rows, n_classes), float64
+        ndarray of shape (n_rows, n_classes), float64; with `joint` a list with one a column
         """
         check_is_fitted(self)
         values = validate_data(self, X, dtype=np.float32, reset=False)
         for coef, intercept in zip(self.coefs_[:-1], self.intercepts_[:-1], strict=True):
             values = np.maximum(values @ coef + intercept, 0)
-        return _softmax(values @ self.coefs_[-1] + self.intercepts_[-1])
+        logits = values @ self.coefs_[-1] + self.intercepts_[-1]
+        if not self.joint:
+            return softmax_of_outputs(logits, [logits.shape[1]])[0]
+        return softmax_of_outputs(logits, [len(classes) for classes in self.classes_])
 
     def predict(self, X: Any) -> np.ndarray:
         """Return the most probable class a row.
@@ -163,10 +169,18 @@ class MLP(ClassifierMixin, BaseEstimator):
 
         Returns
         -------
-        ndarray of shape (n_rows,)
+        ndarray of shape (n_rows,), or with `joint` (n_rows, n_columns)
         """
-        best = np.argmax(self.predict_proba(X), axis=1)
-        return self.classes_[best]
+        found = self.predict_proba(X)
+        if not self.joint:
+            return self.classes_[found.argmax(axis=1)]
+        best = [c[p.argmax(axis=1)] for c, p in zip(self.classes_, found, strict=True)]
+        return np.stack(best, axis=1)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self.joint
+        return tags
 
     def _layers(self) -> list[tuple[int, float]]:
         """(units, dropout) a hidden layer."""
@@ -180,7 +194,7 @@ class MLP(ClassifierMixin, BaseEstimator):
             )
         return list(zip(hidden, dropout, strict=True))
 
-    def _build(self, width: int, seed: int) -> Any:
+    def _build(self, width: int, outputs: Outputs, seed: int) -> Any:
         keras = import_keras()
 
         network = keras.Sequential([keras.Input((width,))])
@@ -197,41 +211,39 @@ class MLP(ClassifierMixin, BaseEstimator):
             if dropout:
                 network.add(keras.layers.Dropout(dropout, seed=seed + 2 * i + 1))
         start = keras.initializers.GlorotUniform(seed=seed + 1_000_003)
-        network.add(keras.layers.Dense(len(self.classes_), kernel_initializer=start, name="output"))
-        network.compile(
-            optimizer=keras.optimizers.Adam(self.learning_rate),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        )
+        units = sum(outputs.widths)
+        network.add(keras.layers.Dense(units, kernel_initializer=start, name="output"))
+        network.compile(optimizer=keras.optimizers.Adam(self.learning_rate), loss=outputs.loss())
         return network
 
     def _train(
         self,
         network: Any,
+        outputs: Outputs,
         rows: np.ndarray,
         labels: np.ndarray,
-        weights: np.ndarray,
         rows_val: np.ndarray,
         labels_val: np.ndarray,
         rng: np.random.Generator,
     ) -> None:
         history: dict[str, list[float]] = {"loss": [], "val_loss": [], "val_accuracy": []}
         history["seconds"] = []
-        weight_of_row = weights[labels].astype(np.float32)
+        targets = outputs.targets(labels)
         best, kept = np.inf, network.get_weights()
         self.best_epoch_ = 0
         for epoch in range(1, self.epochs + 1):
             started = time.perf_counter()
             total = 0.0
-            batches = _batches(len(rows), self.batch_size, rng)
+            batches = cut_batches(len(rows), self.batch_size, rng)
             for batch in batches:
-                loss = network.train_on_batch(rows[batch], labels[batch], weight_of_row[batch])
+                loss = network.train_on_batch(rows[batch], *targets(batch))
                 total += float(loss) * len(batch)
             history["loss"].append(total / batches.size)
             if len(rows_val):
                 logits = np.asarray(network.predict_on_batch(rows_val))
-                watched = _cross_entropy(logits, labels_val, weights)
+                watched, accuracy = outputs.watch(logits, labels_val)
                 history["val_loss"].append(watched)
-                history["val_accuracy"].append(float(np.mean(logits.argmax(axis=1) == labels_val)))
+                history["val_accuracy"].append(accuracy)
             else:
                 watched = history["loss"][-1]
             history["seconds"].append(time.perf_counter() - started)
@@ -270,36 +282,5 @@ class MLP(ClassifierMixin, BaseEstimator):
         self.intercepts_ = [b.astype(np.float32) for b in self.intercepts_]
 
 
-def _batches(n: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Return row numbers in a new order, a batch a line, each of about `size` rows.
-
-    All batches are of one length, so that Keras traces its graph once; the few rows left over (less
-    than one a batch) sit this epoch out.
-    """
-    count = max(1, round(n / size))
-    length = n // count
-    return rng.permutation(n)[: count * length].reshape(count, length)
-
-
-def _hold_out(
-    labels: np.ndarray, fraction: float, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Split row numbers by class into those to train on and those held out."""
-    held = []
-    for c in range(int(labels.max()) + 1):
-        rows = rng.permutation(np.flatnonzero(labels == c))
-        held.append(rows[: min(round(fraction * len(rows)), len(rows) - 1)])
-    out = np.sort(np.concatenate(held))
-    return np.setdiff1d(np.arange(len(labels)), out), out
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    values = logits.astype(np.float64)
-    values = np.exp(values - values.max(axis=1, keepdims=True))
-    return values / values.sum(axis=1, keepdims=True)
-
-
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> float:
-    """Mean log loss of rows weighing what their class weighs."""
-    chosen = _softmax(logits)[np.arange(len(labels)), labels]
-    return float(np.average(-np.log(np.maximum(chosen, 1e-12)), weights=weights[labels]))
+def _columns(y: np.ndarray) -> np.ndarray:
+    return y if y.ndim == 2 else y[:, None]
