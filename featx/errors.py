@@ -19,7 +19,7 @@
     │   ├── CacheBusyError        another process holds the entry; says who and since when
     │   └── CacheWriteError       a full disk, a read-only or missing directory
     ├── HeadError                 a head that cannot be fitted as asked
-    ├── DeployError           a run that cannot be exported, or a model file that cannot be used
+    ├── DeployError               a run that cannot be exported, or a model file that cannot be used
     ├── RunError                  a run record that cannot be written or read
     ├── RecipeError               a recipe that cannot be read, or lacks data or weights to run
     └── ProtocolError             test rows asked for before every choice was frozen, or twice

@@ -88,7 +88,7 @@ def run_head(
         test.freeze(run, choice.spec.params)
         X_test, y_test = test.hand_out(run)
         started = time.perf_counter()
-        found, probabilities = _apply(head, choice, X_test)
+        found, probabilities = apply_head(head, choice, X_test)
         found = mean_of_copies(found, len(y_test))
         if probabilities is not None:
             probabilities = mean_of_copies(probabilities, len(y_test))
@@ -216,7 +216,9 @@ def about_split(features: FeatureSet, split: Split) -> dict[str, Any]:
     text = "\n".join(f"{names[i]}\t{features.classes[features.y[i]]}" for i in split.test)
     leaks = find_leaks(split, features.digests) if features.digests else ()
     strata = features.strata
-    drawn_by = {} if strata is None else {"column": strata.target, "classes": len(strata.classes)}
+    drawn_by = {}
+    if strata is not None and strata.target != features.target:
+        drawn_by = {"column": strata.target, "classes": len(strata.classes)}
     return {
         "seed": split.seed,
         "target": features.target,
@@ -245,7 +247,7 @@ def fit_head(spec: HeadSpec, draw: Draw, X: Any, y: np.ndarray, stepped: Stepped
     return make_pipeline(spec.steps, steps, head) if steps else head
 
 
-def _apply(head: Any, choice: Choice, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
+def apply_head(head: Any, choice: Choice, X: Any) -> tuple[np.ndarray, np.ndarray | None]:
     """Return scores, and probabilities: the head's own, or the softmax of its scores, or None."""
     scores = np.concatenate([head_scores(head, block) for block in row_blocks(X)])
     if HEADS.get(choice.spec.name).calibrated:
