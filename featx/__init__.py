@@ -9,8 +9,21 @@ __version__ = "0.1.0"
 # Imported at once, and light, so that `featx.extract` is the function and not the module.
 from featx.extract import extract
 
-_LATER = {"load_features": "featx.store", "heads": "", "FeatureSet": "featx.records"}
-__all__ = ["FeatureSet", "__version__", "extract", "heads", "load_features"]
+# Name to the module that has it; "" is a module itself.
+_LATER = {
+    "FeatureExtractor": "featx.extractor",
+    "FeatureSet": "featx.records",
+    "heads": "",
+    "load_features": "featx.store",
+}
+__all__ = [
+    "FeatureExtractor",
+    "FeatureSet",
+    "__version__",
+    "extract",
+    "heads",
+    "load_features",
+]
 
 
 def __getattr__(name: str) -> Any:

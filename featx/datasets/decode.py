@@ -159,6 +159,27 @@ def read_image(path: str | os.PathLike[str], spec: ImageSpec) -> np.ndarray:
         raise ImageError(error.reason, os.fsdecode(path)) from error
 
 
+def resize_pixels(pixels: np.ndarray, spec: ImageSpec) -> np.ndarray:
+    """Fit pixels that are decoded already to a backbone's input, as `decode_image` would.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (height, width, 3)
+        RGB, of any size.
+    spec : ImageSpec
+        Without a view: an altered copy is made of a file's bytes.
+
+    Returns
+    -------
+    ndarray of uint8, shape (spec.height, spec.width, 3)
+    """
+    from PIL import Image
+
+    size = (spec.width, spec.height)
+    plain = Image.fromarray(np.ascontiguousarray(pixels))
+    return np.array(plain.resize(size, Image.Resampling.BILINEAR))
+
+
 def _sniff(data: bytes) -> str:
     """Name the format by the first bytes, never by the file's name."""
     if not data:

@@ -21,16 +21,17 @@ import numpy as np
 from featx import __version__
 from featx.backbones import resolve_weights
 from featx.datasets.decode import read_image
-from featx.engines import ENGINES, Runner, choose_engine
+from featx.engines import Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
 from featx.extraction.estimate import measure
+from featx.extraction.loaded import Loader, load_runner
 from featx.extraction.pipeline import Job, Sink, run_jobs
 from featx.extraction.report import ExtractReport
-from featx.extraction.request import pair_backbones, source_text
+from featx.extraction.request import make_key, pair_backbones, source_text
 from featx.extraction.target import Target
 from featx.memory import peak_memory
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, TapSpec
+from featx.records import BackboneSpec, DatasetIndex, TapSpec
 from featx.store import (
     PART_BYTES,
     CacheEntry,
@@ -43,7 +44,14 @@ from featx.store import (
     plan_rows,
 )
 
-__all__ = ["ExtractReport", "Extraction", "Target", "pair_backbones", "source_text"]
+__all__ = [
+    "ExtractReport",
+    "Extraction",
+    "Target",
+    "make_key",
+    "pair_backbones",
+    "source_text",
+]
 
 log = logging.getLogger("featx")
 
@@ -70,6 +78,8 @@ class Extraction:
     compression : str or None
         "none" or "blosc2"; None goes on as the entry's parts are.
     bars : Bars
+    load : callable
+        What compiles a graph: `featx.extraction.loaded.load_runner`, or `keep_runner`.
     """
 
     index: DatasetIndex
@@ -81,6 +91,7 @@ class Extraction:
     stored: str
     compression: str | None
     bars: Bars
+    load: Loader = load_runner
     targets: list[Target] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(
@@ -98,15 +109,7 @@ class Extraction:
     def add(self, spec: BackboneSpec, *, create: bool) -> None:
         """Add a backbone: find its weights and its entry, and plan."""
         weights = resolve_weights(spec)
-        key = ExtractionKey(
-            backbone=spec.name,
-            params=spec.params,
-            weights=weights.digest,
-            preprocess=spec.preprocess,
-            image=spec.image,
-            precision=self.precision,
-            stored=self.stored,
-        )
+        key = make_key(spec, weights, self.precision, self.stored)
         if any(t.key == key for t in self.targets):
             raise SpecError(f"The backbone {spec.text} with the same weights is asked for twice.")
         if create:  # notes whose folder it is: another data set may have the same name
@@ -197,8 +200,8 @@ class Extraction:
             self._require_same_engine(target, name)
             taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
             self.bars(f"load {target.spec.text}", 0, 0)
-            runners[target.path] = ENGINES.get(name).load(
-                target.spec, target.weights, taps, self.precision
+            runners[target.path] = self.load(
+                name, target.spec, target.weights, taps, self.precision
             )
         return runners
 

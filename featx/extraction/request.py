@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from featx.backbones import parse_backbone
 from featx.errors import SpecError
-from featx.records import BackboneSpec
+from featx.records import BackboneSpec, ExtractionKey, WeightsRecord
 
 
 def source_text(data: str | os.PathLike[str]) -> str:
@@ -40,3 +40,18 @@ def pair_backbones(
         )
     pairs = zip(names, sources, strict=True)
     return [parse_backbone(n, weights=w, image_size=image_size) for n, w in pairs]
+
+
+def make_key(
+    spec: BackboneSpec, weights: WeightsRecord, precision: str, stored: str
+) -> ExtractionKey:
+    """Return the key of the rows that a backbone with these weights gives."""
+    return ExtractionKey(
+        backbone=spec.name,
+        params=spec.params,
+        weights=weights.digest,
+        preprocess=spec.preprocess,
+        image=spec.image,
+        precision=precision,
+        stored=stored,
+    )

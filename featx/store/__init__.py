@@ -12,7 +12,7 @@ from featx.store.claim import Claim
 from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.export import export_entry
-from featx.store.features import load_features
+from featx.store.features import load_features, load_rows
 from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remove
 from featx.store.gc import gc
 from featx.store.lazy import LazyFeatures
@@ -41,6 +41,7 @@ __all__ = [
     "gc",
     "list_entries",
     "load_features",
+    "load_rows",
     "plan_rows",
     "prepare_cache_dir",
     "remove",

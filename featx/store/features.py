@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FeatureSet
+from featx.store.entry import CacheEntry
 from featx.store.folders import VIEW, entry_folders, read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.view import View
@@ -86,6 +88,46 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
         target=view.targets[column],
         provenance={**view.header["provenance"], "root": _root(folder)},
     )
+
+
+def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str]) -> np.ndarray:
+    """Read the rows of images by their digests, whether or not a view shows them.
+
+    Parameters
+    ----------
+    entry : CacheEntry
+    tap : str
+    digests : sequence of str
+
+    Returns
+    -------
+    ndarray of shape (n, width), float32
+        In the order of `digests`.
+
+    Raises
+    ------
+    CacheMissError
+        A row is not there.
+    CacheCorruptError
+        What was read is not what was written.
+    """
+    for last in (False, False, True):
+        state = entry.state()
+        rows = state.rows.get(tap, {})
+        missing = [d for d in digests if d not in rows]
+        if missing:
+            raise CacheMissError(
+                f"{entry.path} has no row of tap {tap!r} for {len(missing)} of {len(digests)} "
+                "images. Run featx extract."
+            )
+        places = np.array([rows[d] for d in digests], np.int64).reshape(-1, 2)
+        try:
+            pool = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
+            return np.asarray(LazyFeatures(pool, tap, state.shapes[tap], places))
+        except CacheCorruptError:
+            if last or all((entry.parts_dir / name).exists() for name in state.parts):
+                raise  # else parts were merged since they were listed
+    raise AssertionError
 
 
 def _root(folder: Path) -> str:
