@@ -21,6 +21,7 @@ from featx.cli.classify import classify
 from featx.cli.doctor import doctor
 from featx.cli.extract import extract
 from featx.cli.list import list_command
+from featx.cli.run import run
 from featx.errors import FeatxError
 
 __all__ = ["app", "main"]
@@ -37,6 +38,7 @@ def app() -> None:
 
 app.add_command(extract)
 app.add_command(classify)
+app.add_command(run)
 app.add_command(cache)
 app.add_command(list_command)
 app.add_command(doctor)

@@ -16,7 +16,7 @@ _as_json = click.option(
 
 @click.group(name="list")
 def list_command() -> None:
-    """Show the backbones, layers, heads, engines and kinds of data set there are."""
+    """Show the backbones, layers, heads, engines, kinds of data set and recipes there are."""
 
 
 @list_command.command()
@@ -131,6 +131,20 @@ def engines(as_json: bool) -> None:
     table = [("engine", "", "what it is")]
     table += [(n, state[n] or "installed", e.summary) for n, e in rows]
     click.echo(columns(table))
+
+
+@list_command.command()
+@_as_json
+def recipes(as_json: bool) -> None:
+    """Show the recipes that `featx run` knows by name."""
+    from featx.recipe import list_recipes
+
+    rows = [(r.name, f"{len(r.stages)} stages", r.title, str(r.path)) for r in list_recipes()]
+    if as_json:
+        keys = ("name", "stages", "title", "path")
+        options.echo_json([dict(zip(keys, row, strict=True)) for row in rows])
+        return
+    click.echo(columns([row[:3] for row in rows]))
 
 
 @list_command.command()

@@ -1,0 +1,155 @@
+"""What a study published, and what came of it here, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from featx.backbones import parse_backbone
+from featx.compare.groups import group_runs
+from featx.recipe.read import Published
+from featx.records import RunRecord
+
+
+@dataclass(frozen=True)
+class BesideRow:
+    """One published row with ours beside it.
+
+    Attributes
+    ----------
+    published : Published
+    ours : str
+        Name of our group of runs; "" where there is none.
+    figures : mapping of str to float or None
+        Ours, by the names of the published ones and those that every row has.
+    why : str
+        Why there is none of ours.
+    """
+
+    published: Published
+    ours: str
+    figures: Mapping[str, float | None]
+    why: str = ""
+
+
+Rows = tuple[Sequence[RunRecord], Sequence[str]]
+"""Records of one set of test rows, and the stage of each."""
+
+
+def beside_rows(published: Sequence[Published], sections: Sequence[Rows]) -> tuple[BesideRow, ...]:
+    """Set our runs beside each published row.
+
+    Parameters
+    ----------
+    published : sequence of Published
+    sections : sequence of (records, stages)
+
+    Returns
+    -------
+    tuple of BesideRow
+        In the order of `published`. Figures are means over draws.
+    """
+    return tuple(_beside(row, sections) for row in published)
+
+
+def _beside(row: Published, sections: Sequence[Rows]) -> BesideRow:
+    if not row.ours:
+        return BesideRow(row, "", {}, row.note or "not repeated")
+    groups: list[tuple[str, list[RunRecord]]] = []
+    for records, stages in sections:
+        chosen = [
+            record
+            for record, stage in zip(records, stages, strict=True)
+            if stage == row.ours["stage"] and _matches(record, row.ours)
+        ]
+        if chosen:
+            groups += [
+                (group["name"], [chosen[i] for i in group["members"]])
+                for group in group_runs(chosen)
+            ]
+    if not groups:
+        return BesideRow(row, "", {}, f"stage {row.ours['stage']!r} has no such run")
+    if len(groups) > 1:
+        names = ", ".join(name for name, _ in groups)
+        return BesideRow(row, "", {}, f"{len(groups)} of our runs match it: {names}")
+    name, runs = groups[0]
+    return BesideRow(row, name, {key: _mean(key, runs) for key in GETTERS})
+
+
+def _matches(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
+    """Tell whether a record is what a published row asks for; a head by its text or its name."""
+    tests: dict[str, Callable[[Any], bool]] = {
+        "stage": lambda value: True,
+        "backbone": lambda value: record.backbone == parse_backbone(value).text,
+        "tap": lambda value: record.tap == value,
+        "head": lambda value: value in (record.head.text, record.head.name),
+        "shots": lambda value: record.shots == (None if value == "all" else value),
+        "target": lambda value: record.split.get("target", "class") == value,
+        "image_size": lambda value: _size(record) == value,
+    }
+    return all(tests[key](value) for key, value in wanted.items())
+
+
+def _mean(key: str, runs: Sequence[RunRecord]) -> float | None:
+    values = [GETTERS[key](run) for run in runs]
+    known = [float(v) for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _size(run: RunRecord) -> float | None:
+    if run.key:
+        return run.key.image.height
+    size = run.cost.get("image_size")
+    return size[0] if isinstance(size, (list, tuple)) else size
+
+
+def _history(name: str) -> Callable[[RunRecord], float | None]:
+    """Read a training curve where the weights that were kept are from."""
+
+    def read(run: RunRecord) -> float | None:
+        values = run.cost.get("history", {}).get(name)
+        if not values:
+            return None
+        best = run.cost.get("best_epoch")
+        place = len(values) if best is None else min(max(int(best), 1), len(values))
+        value = values[place - 1]
+        return None if value is None else float(value)
+
+    return read
+
+
+def _metric(name: str) -> Callable[[RunRecord], float | None]:
+    return lambda run: run.metrics.get(name)
+
+
+def _cost(name: str) -> Callable[[RunRecord], float | None]:
+    return lambda run: run.cost.get(name)
+
+
+GETTERS: dict[str, Callable[[RunRecord], float | None]] = {
+    **{
+        name: _metric(name)
+        for name in (
+            "accuracy", "top5", "top10", "macro_precision", "macro_recall", "macro_f1",
+            "entropy_bits",
+        )
+    },
+    "train_accuracy": _history("accuracy"),
+    "val_accuracy": _history("val_accuracy"),
+    "train_loss": _history("loss"),
+    "val_loss": _history("val_loss"),
+    "train_seconds": lambda run: sum(run.seconds.get(s) or 0.0 for s in ("select", "fit")),
+    "extract_seconds": lambda run: run.seconds.get("extract") or None,
+    **{
+        name: _cost(name)
+        for name in (
+            "epochs", "epoch_seconds", "parameters_trained", "parameters_frozen", "layers",
+            "feature_dim",
+        )
+    },
+    "image_size": _size,
+}  # fmt: skip
+"""Figure to what reads it off a record."""
