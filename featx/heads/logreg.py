@@ -73,7 +73,7 @@ class LogisticRegression(LinearHead):
         standardize: bool = False,
         class_weight: Mapping[Any, float] | str | None = None,
         fit_intercept: bool = True,
-        tol: float = 1e-4,
+        tol: float = 2e-4,
         max_iter: int = 200,
     ) -> None:
         self.C = C
@@ -86,6 +86,15 @@ class LogisticRegression(LinearHead):
 
     def _centred(self) -> bool:
         return self.fit_intercept
+
+    def _axes_pay(self, rows: int, width: int, columns: int) -> bool:
+        """Return whether principal axes save one fit more than they cost.
+
+        They cost 4 rows width² operations and a factorisation as long as that of 3 width rows, and
+        save about 50 products with the rows, of 4 rows width columns operations at float32, where
+        the features are scaled.
+        """
+        return not self.standardize or 50 * columns > width * (1 + 3 * width / rows)
 
     def _solve_path(self, problem: Problem, values: Sequence[float]) -> list[Outcome]:
         design = problem.space.design(free_intercept=self.fit_intercept)

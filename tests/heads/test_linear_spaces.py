@@ -14,7 +14,7 @@ from sklearn.preprocessing import StandardScaler
 from featx.errors import HeadError
 from featx.heads.linear import classifier, sources
 from featx.heads.linear.gram import gram_spaces
-from featx.heads.linear.space import HeldSpace
+from featx.heads.linear.space import FeatureSpace, HeldSpace
 from featx.heads.linear.streaming import StreamedSpace
 from featx.heads.linear_svc import LinearSVC
 from featx.heads.logreg import LogisticRegression
@@ -135,6 +135,20 @@ def test_a_streamed_space_is_the_held_one(standardize: bool, centred: bool) -> N
     W = rng.standard_normal((30, 3))
     a, b = (s.design().forward(s.directions.T @ W, np.float64) for s in (held, streamed))
     np.testing.assert_allclose(a, b, atol=1e-9 * np.abs(a).max())
+
+
+@pytest.mark.parametrize("classes", [2, 3, 40])
+def test_a_fit_without_axes_is_the_fit_with_them(classes: int) -> None:
+    X, y = make_data(200, 150, classes)
+    head = LogisticRegression(0.1, standardize=True, tol=1e-6)
+    rows = np.arange(len(y))
+    assert isinstance(head._problem(X, y, alone=True).space, FeatureSpace) == (classes < 40)
+    plain = FeatureSpace(X, rows, standardize=True, centred=True)
+    without = clone(head).fit_path(X, y, [0.1], space=plain)[0]
+    with_axes = clone(head).fit_path(X, y, [0.1])[0]
+    assert_close(without.coef_, with_axes.coef_)
+    assert_close(without.decision_function(X), with_axes.decision_function(X))
+    assert_close(plain.project(X, rows), plain.axes)
 
 
 @pytest.mark.parametrize("head", HEADS, ids=repr)

@@ -24,7 +24,7 @@ from featx.errors import HeadError, SpecError
 from featx.heads.linear.gram import gram_spaces
 from featx.heads.linear.losses import Targets
 from featx.heads.linear.sources import is_lazy
-from featx.heads.linear.space import HeldSpace, Space
+from featx.heads.linear.space import FeatureSpace, HeldSpace, Space
 from featx.heads.linear.streaming import StreamedSpace
 from featx.heads.linear.threads import product_threads
 
@@ -120,7 +120,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        problem = self._problem(X, y, sample_weight)
+        problem = self._problem(X, y, sample_weight, alone=True)
         outcomes = self._path_outcomes(problem, [getattr(self, self.path_param)])
         self._accept([self], problem, outcomes)
         return self
@@ -235,6 +235,8 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         sample_weight: Any = None,
         rows: Any = None,
         space: Space | None = None,
+        *,
+        alone: bool = False,
     ) -> Problem:
         self._check_parameters()
         if is_lazy(X) or space is not None:  # or checked when the space was built
@@ -260,20 +262,30 @@ class LinearHead(ClassifierMixin, BaseEstimator):
                 f"{type(self).__name__} needs at least 2 classes, but the training rows have "
                 f"{len(classes)} class: give rows of another."
             )
-        space = space or self._build_space(X, rows)
         columns = len(classes) if len(classes) > 2 else 1
+        axes = not alone or self._axes_pay(len(rows), X.shape[1], columns)
+        space = space or self._build_space(X, rows, axes=axes)
         positive = labels if columns > 1 else np.where(labels == 1, 0, -1)
         return Problem(space, labels, classes, weight, Targets(positive, columns))
 
+    def _axes_pay(self, rows: int, width: int, columns: int) -> bool:
+        """Return whether principal axes save one fit more than they cost."""
+        return True
+
     def _build_space(
-        self, X: Any, rows: NDArray[np.integer], held: NDArray[np.integer] | None = None
+        self,
+        X: Any,
+        rows: NDArray[np.integer],
+        held: NDArray[np.integer] | None = None,
+        *,
+        axes: bool = True,
     ) -> Space:
         standardize, centred = self.standardize, self._centred()
         if len(rows) < X.shape[1]:
             held_sets = None if held is None else [held]
             return gram_spaces(X, [rows], held_sets, standardize=standardize, centred=centred)[0]
         small = 8 * len(rows) * X.shape[1] <= HELD_BYTES
-        kind = HeldSpace if small else StreamedSpace
+        kind = (HeldSpace if axes else FeatureSpace) if small else StreamedSpace
         return kind(X, rows, standardize=standardize, centred=centred)
 
     def _accept(

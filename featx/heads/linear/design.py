@@ -51,8 +51,11 @@ class AnyDesign(Protocol):
     def adjoint(self, R: Array) -> Array:
         """Return ``Aᵀ R``, computed in the precision of `R`; float64."""
 
-    def diagonal(self, D: Array) -> Array:
-        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K); may be approximate."""
+    def diagonal(self, D: Array, *, by_row: bool) -> Array:
+        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K); may be approximate.
+
+        Without `by_row`, about: as if `D` did not depend on the row, which costs no product.
+        """
 
     def hessian(self, loss: Loss, curvature: Array, C: float) -> Product:
         """Return the Hessian as a `Product` in the precision of `curvature`."""
@@ -103,8 +106,8 @@ class Design:
         self.penalty = np.ones(self.width)
         if free_intercept:
             self.penalty[-1] = 0.0
-        squares = host(dots(axes, axes, "ij,ij->j"))
-        self.largest = float(np.sqrt(squares.max(initial=0.0)))
+        self._squares = host(dots(axes, axes, "ij,ij->j"))
+        self.largest = float(np.sqrt(self._squares.max(initial=0.0)))
 
     def split(self, Q: Array) -> tuple[Array, Array]:
         """Return the coefficients of the axes and the intercepts, (K,)."""
@@ -123,8 +126,11 @@ class Design:
     def _in(self, dtype: Any) -> Array:
         return self.single if dtype == np.float32 else self.matrix
 
-    def diagonal(self, D: Array) -> Array:
-        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K)."""
+    def diagonal(self, D: Array, *, by_row: bool) -> Array:
+        """Return the diagonals of ``Aᵀ diag(D_k) A``, shape (r, K), about where not `by_row`."""
+        if not by_row:
+            mean = D.mean(axis=0, dtype=namespace(D).float64)
+            return cast(beside(self._squares[:, None], D) * mean, np.float32)
         out = beside(np.zeros((self.width, D.shape[1]), dtype=np.float32), D)
         D = cast(D, np.float32)
         for start in range(0, self.rows, BLOCK_ROWS):

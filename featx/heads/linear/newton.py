@@ -96,7 +96,7 @@ def minimise(
         slope, curvature = loss.gradient(Z), loss.curvature(Z)
         bend = loss.diagonal(curvature)
         G = penalty * Q + C * design.adjoint(slope)
-        diagonal = penalty + C * design.diagonal(bend)
+        diagonal = penalty + C * design.diagonal(bend, by_row=loss.separable)
         size, norm, rounding = _sizes(design, loss, C, Q, G, Z, slope, bend, diagonal)
         halved = size < 0.5 * best[which]
         stalls[which] = np.where(halved, 0, stalls[which] + 1)

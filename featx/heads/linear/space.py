@@ -88,6 +88,37 @@ class PrimalSpace(Space):
         return self.inverse[:, None] * (self.directions @ Q)
 
 
+class FeatureSpace(Space):
+    """The features themselves, prepared: r = d.
+
+    Nothing is factorised, so one fit of few classes is done sooner, though it takes more steps.
+    """
+
+    def __init__(
+        self, X: Any, rows: NDArray[np.integer], *, standardize: bool, centred: bool
+    ) -> None:
+        self.axes = np.empty((len(rows), X.shape[1]))
+        for part, block in row_blocks(X, rows):
+            self.axes[part] = block
+        mean, inverse = prepare(self.axes, standardize=standardize, centred=centred)
+        super().__init__(mean, inverse, standardize=standardize, centred=centred)
+
+    def design(self, *, intercept: float = 0.0, free_intercept: bool = False) -> Design:
+        """Return the rows' design matrix, by default without an intercept."""
+        return Design(self.axes, intercept=intercept, free_intercept=free_intercept)
+
+    def project(self, X: Any, rows: NDArray[np.integer]) -> Array:
+        """Return rows of `X`, prepared alike."""
+        out = np.empty((len(rows), len(self.mean)))
+        for part, block in row_blocks(X, rows):
+            out[part] = (block - self.mean) * self.inverse
+        return out
+
+    def to_features(self, Q: Array) -> Array:
+        """Return the coefficients on raw features."""
+        return self.inverse[:, None] * Q
+
+
 class HeldSpace(PrimalSpace):
     """The space of rows held in memory; costs a copy of them in `dtype` beside their axes."""
 

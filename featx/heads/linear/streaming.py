@@ -91,7 +91,7 @@ class StreamedDesign:
             total += B.T @ R[part]
         return self._to_axes(total)
 
-    def diagonal(self, D: Array) -> Array:
+    def diagonal(self, D: Array, *, by_row: bool) -> Array:
         """Return about the diagonals of ``Aᵀ diag(D_k) A``, as if `D` did not depend on the row."""
         return self._squares * D.mean(axis=0, dtype=namespace(D).float64)
 
