@@ -13,7 +13,7 @@ from featx.compare import compare, comparison_json, format_table
 from featx.compare.findings import CHECKS
 from featx.errors import ProtocolError, SpecError
 from featx.evaluate import evaluate
-from featx.records import ExtractionKey, HeadSpec, ImageSpec, RunRecord
+from featx.records import ExtractionKey, HeadSpec, ImageSpec, RunRecord, to_json
 from featx.runs import load_runs, save_run
 
 CLASSIFY_FIELDS = {
@@ -22,6 +22,9 @@ CLASSIFY_FIELDS = {
     "feature_dim", "accuracy", "accuracy_ci", "top5", "top10", "macro_f1", "macro_precision",
     "macro_recall", "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds",
 }  # fmt: skip
+
+
+PART = {"key": to_json(ExtractionKey("vgg16", {}, "0" * 64, "vgg16", ImageSpec(224, 224)))}
 
 
 def make_run(
@@ -233,6 +236,16 @@ def test_sound_runs_have_no_findings() -> None:
     ("code", "changes"),
     [
         ("random-weights", {"key": ExtractionKey("a", {}, "random-0", "a", ImageSpec(8, 8))}),
+        (
+            "preprocessing-mismatch",
+            {"key": ExtractionKey("vgg16", {}, "0" * 64, "mobilenet", ImageSpec(224, 224))},
+        ),
+        (
+            "preprocessing-mismatch",
+            {"key": None, "parts": (PART, {"key": {**PART["key"], "preprocess": "resnet"}})},
+        ),
+        ("preprocessing-unknown", {"key": None}),
+        ("preprocessing-unknown", {"key": ExtractionKey("a", {}, "0", "a", ImageSpec(8, 8))}),
         ("collapsed-embedding", {"cost": {"spread": 0.001}}),
         (
             "train-test-duplicates",
@@ -252,6 +265,13 @@ def test_finding(code: str, changes: dict[str, Any]) -> None:
     assert text.endswith(".")
     assert f"{code}: {text}" in format_table(comparison)
     assert comparison_json(comparison)["findings"] == [{"code": code, "text": text}]
+
+
+def test_nothing_is_said_of_preprocessing_where_there_is_none_or_it_is_right() -> None:
+    assert codes(make_run(GOOD, key=None, parts=(PART, PART))) == []
+    assert codes(make_run(GOOD, key=None, kind="baseline", backbone="", tap="")) == []
+    average = {"params": {"n": 2, "members": ("a", "b")}, "key": None}
+    assert codes(make_run(GOOD, "average", **average)) == []
 
 
 def test_few_test_rows() -> None:

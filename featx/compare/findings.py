@@ -116,6 +116,48 @@ def collapsed_embedding(records: Sequence[RunRecord]) -> str:
     )
 
 
+def preprocessing_mismatch(records: Sequence[RunRecord]) -> str:
+    """Say that features were made with another preprocessing than the backbone's own.
+
+    Keys name the preprocessing that ran. featx itself always takes the catalog's, so this finds
+    entries made by a version whose catalog was wrong, and entries written by other tools.
+    """
+    from featx.backbones.catalog import BACKBONES
+
+    named = [
+        f"{_source(r)} (made with {preprocess!r}, {backbone} wants "
+        f"{BACKBONES.get(backbone).preprocess!r})"
+        for r in records
+        for backbone, preprocess in _prepared(r)
+        if backbone in BACKBONES and preprocess != BACKBONES.get(backbone).preprocess
+    ]
+    if not named:
+        return ""
+    return f"{_listed(named)}: the accuracy is not what the backbone can do. Extract again."
+
+
+def preprocessing_unknown(records: Sequence[RunRecord]) -> str:
+    """Say that features came from elsewhere, where nothing is known of their making.
+
+    Averages are left out, whose members are rows of their own, and random weights, which no
+    preprocessing suits.
+    """
+    from featx.backbones.catalog import BACKBONES
+
+    named = [
+        _source(r)
+        for r in records
+        if r.kind == "head" and "members" not in r.params and not random_weights([r])
+        if not _prepared(r) or any(backbone not in BACKBONES for backbone, _ in _prepared(r))
+    ]
+    if not named:
+        return ""
+    return (
+        f"Whether the images were prepared as the backbone wants them cannot be told of "
+        f"{_listed(named)}: the features were made elsewhere."
+    )
+
+
 def random_weights(records: Sequence[RunRecord]) -> str:
     """Say that a backbone was never trained."""
     named = [
@@ -131,22 +173,50 @@ def random_weights(records: Sequence[RunRecord]) -> str:
 
 def fewer_than_shots(records: Sequence[RunRecord]) -> str:
     """Say that the split left a class fewer training images than the shots asked for."""
-    short = [r for r in records if r.shots and r.split["n_train"] < r.shots * len(r.classes)]
+    short = [r for r in records if r.shots and r.split["n_train"] < r.shots * _drawn_classes(r)]
     if not short:
         return ""
     worst = max(short, key=lambda r: r.shots or 0)
     return (
         f"At {_listed([str(r.shots) for r in short])} shots some class has fewer training images "
         f"after the split ({worst.split['n_train']} in all instead of "
-        f"{(worst.shots or 0) * len(worst.classes)}); all it has were used. "
+        f"{(worst.shots or 0) * _drawn_classes(worst)}); all it has were used. "
         "A smaller --test-fraction leaves more."
     )
 
 
+def other_classes(records: Sequence[RunRecord]) -> str:
+    """Say which classes are on one side only, where another data set is tested on."""
+    split = records[0].split
+    if not split.get("test_on"):
+        return ""
+    about = split["test_on_classes"]
+    parts = []
+    if about["only_in_test"]:
+        parts.append(
+            f"{about['rows_left_out']} images of {split['test_on']} were left out, whose classes "
+            f"{records[0].dataset} does not have: {_listed(about['only_in_test'])}."
+        )
+    if about["only_in_training"]:
+        parts.append(
+            f"{split['test_on']} has no images of {_listed(about['only_in_training'])}: to predict "
+            "these counts as wrong."
+        )
+    return " ".join(parts)
+
+
+def _drawn_classes(record: RunRecord) -> int:
+    """How many classes the shots were drawn of: those of another column, or the record's own."""
+    return int(record.split.get("drawn_by", {}).get("classes", len(record.classes)))
+
+
 CHECKS: dict[str, Callable[[Sequence[RunRecord]], str]] = {
+    "preprocessing-mismatch": preprocessing_mismatch,
+    "preprocessing-unknown": preprocessing_unknown,
     "random-weights": random_weights,
     "collapsed-embedding": collapsed_embedding,
     "train-test-duplicates": train_test_duplicates,
+    "other-classes": other_classes,
     "fewer-than-shots": fewer_than_shots,
     "too-few-test-rows": too_few_test_rows,
     "unbalanced-classes": unbalanced_classes,
@@ -160,6 +230,13 @@ def _weights(record: RunRecord) -> list[str]:
     """Digests of the weights that the features were made with."""
     parts = [part["key"]["weights"] for part in record.parts if part["key"]]
     return [record.key.weights, *parts] if record.key else parts
+
+
+def _prepared(record: RunRecord) -> list[tuple[str, str]]:
+    """Return backbone and preprocessing of each cache entry that the features come from."""
+    keys = [part["key"] for part in record.parts if part.get("key")]
+    found = [(key["backbone"], key["preprocess"]) for key in keys]
+    return [(record.key.backbone, record.key.preprocess), *found] if record.key else found
 
 
 def _source(record: RunRecord) -> str:

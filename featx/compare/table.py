@@ -53,13 +53,18 @@ def format_table(comparison: Comparison) -> str:
 
 def verdict(comparison: Comparison) -> str:
     """Say in words which group won, by how much, and whether the difference is shown."""
-    groups = comparison.groups
-    best = next(g for g in groups if g["name"] == comparison.baseline)
+    best = next(g for g in comparison.groups if g["name"] == comparison.baseline)
     low, high = best["accuracy_ci"]
     text = f"Best: {best['name']}: accuracy {best['accuracy']:.3f} ({low:.3f} to {high:.3f})."
-    rivals = [t for t in comparison.tests if groups[t["best"]] is best]
+    return " ".join(filter(None, [text, runner_up(comparison)]))
+
+
+def runner_up(comparison: Comparison) -> str:
+    """Say which group is next to the best, and whether the difference is shown; may be empty."""
+    groups = comparison.groups
+    rivals = [t for t in comparison.tests if groups[t["best"]]["name"] == comparison.baseline]
     if not rivals:
-        return text
+        return ""
     second = max(rivals, key=lambda t: groups[t["other"]]["accuracy"])
     low, high = second["difference_ci"]
     detail = (
@@ -68,10 +73,10 @@ def verdict(comparison: Comparison) -> str:
     )
     name = groups[second["other"]]["name"]
     if second["shown"]:
-        return f"{text} It beats the next, {name}, {detail}."
+        return f"It beats the next, {name}, {detail}."
     level = sum(not t["shown"] for t in rivals)
     return (
-        f"{text} No difference shown to the next, {name}: ahead {detail}; "
+        f"No difference shown to the next, {name}: ahead {detail}; "
         f"{level} of {len(rivals)} others are not shown to be worse."
     )
 
