@@ -38,6 +38,12 @@ class Bars:
                 self._open(stage, total)
             self._bar.update(count)
 
+    def note(self, word: str) -> None:
+        """Show `word` behind the bar that is open; from any thread."""
+        with self._lock:
+            if self._bar is not None:
+                self._bar.set_postfix_str(word, refresh=False)
+
     def __enter__(self) -> Bars:
         return self
 

@@ -1,0 +1,276 @@
+"""Networks trained, tested and kept, one after another: what baselines and fine-tuning share."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from featx.errors import RunError
+from featx.evaluate import list_tested, seal, split_rows
+from featx.evaluate.draws import Draw
+from featx.evaluate.run import about_split
+from featx.evaluate.sealed import TestRows, TrainingRows
+from featx.progress import Bars
+from featx.quiet import import_keras
+from featx.records import FeatureSet, HeadSpec, RunRecord, to_json
+from featx.runs import load_run, save_run
+from featx.training.augment import format_augment
+from featx.training.checkpoint import Checkpoint
+from featx.training.fit import FitSpec, Rows, fit_network
+from featx.training.network import save_network
+from featx.training.precision import build_under, training_policy
+from featx.training.record import network_record
+from featx.training.rows import hold_out, list_draws
+
+log = logging.getLogger("featx")
+
+CHECKPOINTS = "checkpoints"
+"""Folder of checkpoints in the folder of runs."""
+
+
+@dataclass(frozen=True)
+class TrainingPart:
+    """What a network may be built with: never a test row.
+
+    Attributes
+    ----------
+    train : Rows
+        The rows that it will learn from.
+    classes : tuple of str
+    image_size : (int, int)
+    seed : int
+        Of the draw.
+    """
+
+    train: Rows
+    classes: tuple[str, ...]
+    image_size: tuple[int, int]
+    seed: int
+
+
+@dataclass(frozen=True)
+class NetworkPlan:
+    """One network to train on every draw.
+
+    Attributes
+    ----------
+    kind : str
+        "baseline" or "finetune".
+    head : HeadSpec
+        What its row is called.
+    build : callable
+        Takes a `TrainingPart` and returns a fresh network: uint8 pixels to probabilities, its
+        last layer a softmax (`featx.training.classify`), `trainable` set as it is to be trained.
+        Equal parts must give equal networks.
+    fit : FitSpec
+    backbone : str
+        Text of the pretrained backbone, where there is one.
+    params : mapping
+        What else it is trained with, for the record; JSON-able.
+    identity : mapping
+        What else decides the outcome, such as the digest of weights; JSON-able.
+    """
+
+    kind: str
+    head: HeadSpec
+    build: Callable[[TrainingPart], Any]
+    fit: FitSpec
+    backbone: str = ""
+    params: Mapping[str, Any] = field(default_factory=dict)
+    identity: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """ "mobilenet finetune(unfreeze='half')", "simple_cnn"."""
+        return f"{self.backbone} {self.head.text}".strip()
+
+
+def train_networks(
+    plans: Sequence[NetworkPlan],
+    features: FeatureSet,
+    *,
+    shots: Sequence[int | None] = (None,),
+    draws: int = 1,
+    seed: int = 0,
+    test_fraction: float = 0.3,
+    runs_dir: str | os.PathLike[str] | None = "runs",
+    resume: bool = True,
+    progress: Bars | None = None,
+) -> list[RunRecord]:
+    """Train every network on every draw, test each once, and keep record and network.
+
+    Split and draws are those of `featx.evaluate.evaluate` on the same images. After every epoch the
+    state is kept below `runs_dir`. Run again after an interruption, it goes on after the last
+    finished epoch, and trains no network twice whose record was written.
+
+    Parameters
+    ----------
+    plans : sequence of NetworkPlan
+    features : FeatureSet
+        Of `load_images`.
+    shots, draws, seed, test_fraction
+        As `featx.evaluate.evaluate`; with all training rows, too, each draw is a network.
+    runs_dir : path, optional
+        Where records, networks and checkpoints are written; None writes nothing.
+    resume : bool
+        False trains from the beginning whatever there is.
+    progress : Bars, optional
+
+    Returns
+    -------
+    list of RunRecord
+        By shots, then draw, then plan. They are on the disk already.
+
+    Raises
+    ------
+    SplitError
+        Too few rows for the split or the shots.
+    RunError
+        Something cannot be written.
+    """
+    split = split_rows(features, seed=seed, test_fraction=test_fraction)
+    training, test = seal(features, split)
+    about = about_split(features, split)
+    jobs = [
+        (plan, draw)
+        for draw in list_draws(features, training, shots=shots, draws=draws, seed=seed)
+        for plan in plans
+    ]
+    records: list[RunRecord] = []
+    checkpoints: list[Checkpoint] = []
+    for number, (plan, draw) in enumerate(jobs, 1):
+        checkpoint = None
+        if runs_dir is not None:
+            identity = _identity(plan, features, training, draw, about)
+            checkpoint = Checkpoint(Path(runs_dir) / CHECKPOINTS, identity)
+            checkpoints.append(checkpoint)
+            if not resume:
+                checkpoint.forget()
+            known = _known_record(checkpoint, Path(runs_dir))
+            if known is not None:
+                log.info("%s, draw %d: trained before the interruption", plan.name, draw.number)
+                records.append(known)
+                continue
+        label = f"{plan.name} {number}/{len(jobs)}" if len(jobs) > 1 else plan.name
+        show = partial(_show, progress, label) if progress else None
+        record, network = _train_one(plan, features, training, test, about, draw, checkpoint, show)
+        records.append(record)
+        if checkpoint and runs_dir is not None:
+            path = save_run(
+                record,
+                runs_dir,
+                test_set=list_tested(features, test.rows),
+                network=partial(save_network, network),
+            )
+            checkpoint.finish(path)
+    for checkpoint in checkpoints:
+        checkpoint.forget()
+    return records
+
+
+def _train_one(
+    plan: NetworkPlan,
+    features: FeatureSet,
+    training: TrainingRows,
+    test: TestRows,
+    about: Mapping[str, Any],
+    draw: Draw,
+    checkpoint: Checkpoint | None,
+    show: Callable[[int, int, str], object] | None,
+) -> tuple[RunRecord, Any]:
+    import_keras().utils.clear_session(free_memory=True)
+    rows = hold_out(training, draw)
+    train = Rows(training.take(rows.fit), training.y[rows.fit])
+    held = Rows(training.take(rows.held), training.y[rows.held]) if len(rows.held) else None
+    size = tuple(features.X.shape[1:3])
+    with build_under(training_policy(plan.fit.precision)):
+        network = plan.build(TrainingPart(train, features.classes, size, draw.seed))
+        outcome = fit_network(
+            network,
+            train,
+            held,
+            plan.fit,
+            seed=draw.seed,
+            checkpoint=checkpoint,
+            progress=show,
+            name=plan.name,
+        )
+    counts = np.unique(training.y[draw.train], return_counts=True)[1]
+    record = network_record(
+        plan.kind,
+        network,
+        outcome,
+        features=features,
+        test=test,
+        about=about,
+        draw=draw,
+        rows=rows,
+        head=plan.head,
+        params={**fit_params(plan.fit, size), **plan.params},
+        backbone=plan.backbone,
+        cost={"rows_a_class": [int(counts.min()), int(counts.max())]},
+    )
+    return record, network
+
+
+def fit_params(fit: FitSpec, image_size: tuple[int, int]) -> dict[str, Any]:
+    """Return how a network is trained, as a record keeps it."""
+    return {
+        "image_size": list(image_size),
+        "optimizer": fit.optimizer.text,
+        "augment": format_augment(fit.augment),
+        "epochs": fit.epochs,
+        "patience": fit.patience,
+        "batch_size": fit.batch_size,
+        "precision": fit.precision,
+    }
+
+
+def _identity(
+    plan: NetworkPlan,
+    features: FeatureSet,
+    training: TrainingRows,
+    draw: Draw,
+    about: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return all that decides the outcome but for the number of epochs, which may be raised."""
+    keras = import_keras()
+    rows = np.concatenate([draw.train, draw.val])
+    fit = fit_params(plan.fit, tuple(features.X.shape[1:3]))
+    del fit["epochs"]
+    names = training.pick(training.digests, rows)
+    return {
+        "kind": plan.kind,
+        "name": plan.name,
+        "fit": to_json({**fit, "optimizer": plan.fit.optimizer.params}),
+        "params": to_json(plan.params),
+        "identity": to_json(plan.identity),
+        "classes": list(features.classes),
+        "rows": [[name, int(label)] for name, label in zip(names, training.y[rows], strict=True)],
+        "n_val": len(draw.val),
+        "test_digest": about["test_digest"],
+        "draw": [draw.shots, draw.number, draw.seed],
+        "backend": [keras.backend.backend(), keras.__version__],
+    }
+
+
+def _known_record(checkpoint: Checkpoint, runs_dir: Path) -> RunRecord | None:
+    name = checkpoint.outcome()
+    if not name:
+        return None
+    try:
+        return load_run(runs_dir / name)
+    except RunError:
+        return None  # somebody removed it: train again
+
+
+def _show(bars: Bars, label: str, done: int, total: int, word: str) -> None:
+    bars(label, done, total)
+    bars.note(word)
