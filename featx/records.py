@@ -296,7 +296,7 @@ class StrataRecord:
     target : str
         Name of their column.
     y : ndarray of shape (n,), int
-        Indices into `classes`, a row each.
+        Indices into `classes`, a row each; -1 for a row that is never drawn.
     classes : tuple of str
         Class names.
     """

@@ -30,6 +30,24 @@ class Source:
     parts: tuple[tuple[ViewInfo, str], ...]
     copies: tuple[ViewInfo, ...] = ()
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the label columns."""
+        return self.parts[0][0].targets
+
+    def labels(self, target: str) -> FeatureSet:
+        """Read the labels of a column; the features, of the first part, are left on the disk.
+
+        Raises
+        ------
+        CacheMissError, CacheCorruptError, SpecError
+            As `featx.store.load_features`.
+        """
+        from featx.store import load_features
+
+        view, tap = self.parts[0]
+        return load_features(view.path, tap, target=target, lazy=True)
+
     def load(self, target: str | None) -> FeatureSet:
         """Read it; the parts of a fusion are left on the disk until rows or columns are asked for.
 

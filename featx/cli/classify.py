@@ -82,7 +82,29 @@ from featx.cli import options
     help="Part of the images to test on, where the data set has no test split.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of all draws.")
-@click.option("--target", help="Label column. [default: the first]")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    callback=options.names,
+    metavar="COLUMN",
+    help="Label column. Several (class,recyclable) give a comparison each on the same images, and "
+    "beside each mlp one network with an output a column. [default: the first; with --attributes "
+    "all of its columns too]",
+)
+@click.option(
+    "--attributes",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="CSV",
+    help="A class → attribute table (first line: class,recyclable): more label columns, made of "
+    "the classes.",
+)
+@click.option(
+    "--test-on",
+    metavar="DATA",
+    help="Train on all images of DATA and test on all of this data set, which has the same classes "
+    "and is cached in the same way.",
+)
 @options.cache_dir
 @options.runs_dir
 @options.output
@@ -102,7 +124,9 @@ def classify(
     folds: int,
     test_fraction: float,
     seed: int,
-    target: str | None,
+    targets: tuple[str, ...],
+    attributes: Path | None,
+    test_on: str | None,
     cache_dir: Path,
     runs_dir: Path,
     as_json: bool,
@@ -114,11 +138,14 @@ def classify(
     chosen on the validation split, or by cross-validation inside the training images; the test
     images are touched once.
     """
-    from featx.classify import classify as run
-    from featx.compare import comparison_json, format_table
+    from featx.classify import classify_targets
+    from featx.compare.several import comparisons_json, format_tables
 
-    comparison = run(
+    comparisons = classify_targets(
         data,
+        targets=targets,
+        attributes=attributes,
+        test_on=test_on,
         backbones=backbones,
         taps=poolings,
         weights=weights,
@@ -133,12 +160,11 @@ def classify(
         folds=folds,
         test_fraction=test_fraction,
         seed=seed,
-        target=target,
         cache_dir=cache_dir,
         runs_dir=runs_dir,
         progress=not quiet,
     )
     if as_json:
-        options.echo_json(comparison_json(comparison))
+        options.echo_json(comparisons_json(comparisons))
     else:
-        click.echo(format_table(comparison))
+        click.echo(format_tables(comparisons))

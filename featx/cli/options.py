@@ -122,6 +122,12 @@ def specs(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tup
     return tuple(dict.fromkeys(spec for value in values for spec in split_specs(value)))
 
 
+def names(_: click.Context, __: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Flatten repeated and comma-separated names, which may hold any other character."""
+    found = [name.strip() for value in values for name in value.split(",")]
+    return tuple(dict.fromkeys(name for name in found if name))
+
+
 def whole_numbers(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[int | None, ...]:

@@ -86,6 +86,8 @@ def _row(record: RunRecord) -> dict[str, Any]:
     measured = ("top5", "top10", "macro_f1", "macro_precision", "macro_recall")
     return {
         "kind": record.kind,
+        "target": record.split.get("target", "class"),
+        "test_on": record.split.get("test_on"),
         "backbone": record.backbone,
         "image_size": [record.key.image.height, record.key.image.width] if record.key else None,
         "precision": record.key.precision if record.key else None,

@@ -17,6 +17,7 @@ from featx.evaluate.draws import (
     split_rows,
     with_copies,
 )
+from featx.evaluate.joint import evaluate_joint
 from featx.evaluate.run import about_split, run_head
 from featx.evaluate.sealed import TestRows, TrainingRows, seal
 from featx.evaluate.tested import list_tested
@@ -32,6 +33,7 @@ __all__ = [
     "average_best",
     "check_count",
     "evaluate",
+    "evaluate_joint",
     "list_tested",
     "seal",
     "split_rows",

@@ -70,7 +70,9 @@ def split_rows(features: FeatureSet, *, seed: int, test_fraction: float) -> Spli
     SplitError
         As `make_split`, or a class of the labels to learn has test rows only.
     """
-    strata = features.strata or features
+    # A split that the data set brings needs no strata.
+    own = features.strata is None or (np.asarray(features.splits) == "test").any()
+    strata = features if own else features.strata or features
     split = make_split(
         strata.y,
         splits=features.splits,
@@ -80,7 +82,7 @@ def split_rows(features: FeatureSet, *, seed: int, test_fraction: float) -> Spli
         test_fraction=test_fraction,
         classes=strata.classes,
     )
-    if features.strata is not None:
+    if features.strata is not None and not own:
         _check_both_sides(features, features.strata, split)
     return split
 
@@ -122,7 +124,7 @@ def list_jobs(
             seed=seed,
             digests=training.pick(training.digests, train),
             classes=strata.classes,
-            totals=np.bincount(strata.y),
+            totals=np.bincount(strata.y[strata.y >= 0]),
         )
         for draw, rows in enumerate(drawn):
             jobs.append(Job(tuple(specs), Draw(count, draw, rows, none, seed + draw)))

@@ -45,8 +45,7 @@ def evaluate_joint(
     Parameters
     ----------
     columns : sequence of FeatureSet
-        Two or more that differ in `y`, `classes` and `target` alone; the first is the `strata` of
-        the others, or all have the same.
+        Two or more that differ in `y`, `classes` and `target` alone, with the same `strata`.
     heads : sequence of HeadSpec or str
         "mlp(joint=True)".
     shots, draws, seed, test_fraction, progress
