@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from featx.errors import CacheMissError, SplitError
 from featx.records import FeatureSet, StrataRecord
+from featx.targets import plain_name
 from featx.views import Source
 
 
@@ -165,8 +165,8 @@ def _match_classes(train: FeatureSet, test: FeatureSet) -> np.ndarray:
     exact = {name: i for i, name in enumerate(train.classes)}
     loose: dict[str, int] = {}
     for i, name in enumerate(train.classes):
-        loose.setdefault(_plain(name), i)
-    found = [exact.get(name, loose.get(_plain(name), -1)) for name in test.classes]
+        loose.setdefault(plain_name(name), i)
+    found = [exact.get(name, loose.get(plain_name(name), -1)) for name in test.classes]
     numbers = np.array(found, np.int64)[test.y]
     shared = len(np.unique(numbers[numbers >= 0]))
     if shared < 2:
@@ -179,21 +179,16 @@ def _match_classes(train: FeatureSet, test: FeatureSet) -> np.ndarray:
 
 
 def _about(train: FeatureSet, test: FeatureSet, kept: int) -> dict[str, Any]:
-    known = {_plain(name) for name in train.classes}
-    tested = {_plain(name) for name in test.classes}
+    known = {plain_name(name) for name in train.classes}
+    tested = {plain_name(name) for name in test.classes}
     return {
         "test_on": test.dataset,
         "test_on_classes": {
-            "only_in_training": [name for name in train.classes if _plain(name) not in tested],
-            "only_in_test": [name for name in test.classes if _plain(name) not in known],
+            "only_in_training": [name for name in train.classes if plain_name(name) not in tested],
+            "only_in_test": [name for name in test.classes if plain_name(name) not in known],
             "rows_left_out": len(test.y) - kept,
         },
     }
-
-
-def _plain(name: str) -> str:
-    """Return a class name without case, its words parted by spaces."""
-    return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
 
 
 def _identity(source: Source) -> tuple[Any, ...]:

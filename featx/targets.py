@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -80,6 +81,8 @@ def read_attributes(path: str | os.PathLike[str]) -> Attributes:
 def add_column(features: FeatureSet, attributes: Attributes, name: str) -> FeatureSet:
     """Return `features` with the labels of an attribute; its strata are the classes.
 
+    A class that the table does not have is looked for in other spelling (`plain_name`).
+
     Parameters
     ----------
     features : FeatureSet
@@ -96,7 +99,9 @@ def add_column(features: FeatureSet, attributes: Attributes, name: str) -> Featu
         All classes have the same value.
     """
     table = attributes.values[name]
-    missing = [c for c in features.classes if c not in table]
+    loose = {plain_name(c): c for c in table}
+    lines = {c: c if c in table else loose.get(plain_name(c), "") for c in features.classes}
+    missing = [c for c, line in lines.items() if not line]
     if missing:
         near = near_misses(missing[0], table)
         hint = f" It has {near[0]!r}." if near else ""
@@ -105,7 +110,7 @@ def add_column(features: FeatureSet, attributes: Attributes, name: str) -> Featu
             f"{attributes.path!r} says nothing of class {missing[0]!r}{others}: add a line for "
             f"it.{hint}"
         )
-    own = {c: table[c] for c in features.classes}
+    own = {c: table[line] for c, line in lines.items()}
     names = tuple(sorted(set(own.values())))
     if len(names) < 2:
         raise SpecError(
@@ -122,6 +127,15 @@ def add_column(features: FeatureSet, attributes: Attributes, name: str) -> Featu
         strata=features.strata or strata_of(features),
         provenance=_with_split(features.provenance, made_of),
     )
+
+
+def plain_name(name: str) -> str:
+    """Return a class name without case, its words parted by spaces.
+
+    >>> plain_name("Glass_bottle"), plain_name(" glass-bottle")
+    ('glass bottle', 'glass bottle')
+    """
+    return " ".join(re.split(r"[\s_-]+", name.casefold())).strip()
 
 
 def strata_of(features: FeatureSet) -> StrataRecord:

@@ -49,7 +49,7 @@ SAME_LAYER = {
     "zeroshot": {"compare"},
     "views": {"extraction", "fuse"},
     "targets": {"views"},
-    "across": {"views"},
+    "across": {"targets", "views"},
     "evaluate": {"selection"},
     "report": {"compare"},
 }
