@@ -149,7 +149,7 @@ def _assemble(keras: Any, backbone: Any, spec: BackboneSpec, taps: Sequence[TapS
     height, width = spec.image.height, spec.image.width
     pixels = keras.Input((height, width, 3), dtype="uint8", name="images")
     values = keras.ops.cast(pixels, "float32")
-    features = trunk(_preprocess(spec, values), training=False)
+    features = trunk(preprocess_pixels(spec, values), training=False)
     outputs = {
         tap.name: _pool(keras, feature, tap)
         for tap, feature in zip(taps, keras.tree.flatten(features), strict=True)
@@ -157,7 +157,7 @@ def _assemble(keras: Any, backbone: Any, spec: BackboneSpec, taps: Sequence[TapS
     return keras.Model(pixels, outputs, name=f"{spec.name}_features")
 
 
-def _preprocess(spec: BackboneSpec, values: Any) -> Any:
+def preprocess_pixels(spec: BackboneSpec, values: Any) -> Any:
     """Apply the family's own `preprocess_input` as graph operations.
 
     For families whose graph begins with the preprocessing (EfficientNet, MobileNetV3, ConvNeXt) it

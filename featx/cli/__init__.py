@@ -16,6 +16,7 @@ from types import FrameType
 import click
 
 from featx import __version__
+from featx.cli.baseline import baseline
 from featx.cli.cache import cache
 from featx.cli.classify import classify
 from featx.cli.doctor import doctor
@@ -38,6 +39,7 @@ def app() -> None:
 
 app.add_command(extract)
 app.add_command(classify)
+app.add_command(baseline)
 app.add_command(run)
 app.add_command(cache)
 app.add_command(list_command)

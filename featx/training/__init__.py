@@ -13,7 +13,7 @@
 """
 
 from featx.training.augment import AUGMENTS, PRESETS, build_augment, format_augment, parse_augment
-from featx.training.checkpoint import Checkpoint
+from featx.training.checkpoint import Checkpoint, CheckpointFolder
 from featx.training.fit import FitOutcome, FitSpec, Rows, fit_network
 from featx.training.images import ImageRows, load_images
 from featx.training.network import classify, pixel_input, predict, save_network
@@ -21,7 +21,13 @@ from featx.training.optimizers import OPTIMIZERS, OptimizerSpec, build_optimizer
 from featx.training.precision import PRECISIONS, build_under, training_policy
 from featx.training.record import network_record
 from featx.training.rows import FitRows, hold_out, list_draws
-from featx.training.train import NetworkPlan, TrainingPart, fit_params, train_networks
+from featx.training.train import (
+    NetworkPlan,
+    TrainingPart,
+    checkpoint_folder,
+    fit_params,
+    train_networks,
+)
 
 __all__ = [
     "AUGMENTS",
@@ -29,6 +35,7 @@ __all__ = [
     "PRECISIONS",
     "PRESETS",
     "Checkpoint",
+    "CheckpointFolder",
     "FitOutcome",
     "FitRows",
     "FitSpec",
@@ -40,6 +47,7 @@ __all__ = [
     "build_augment",
     "build_optimizer",
     "build_under",
+    "checkpoint_folder",
     "classify",
     "fit_network",
     "fit_params",

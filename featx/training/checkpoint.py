@@ -46,6 +46,37 @@ class Saved:
     best: list[np.ndarray]
 
 
+class CheckpointFolder:
+    """The checkpoints of one command, kept until the whole of it is done.
+
+    Parameters
+    ----------
+    folder : path or None
+        None keeps nothing.
+    resume : bool
+        False forgets what an earlier command left.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str] | None, *, resume: bool = True) -> None:
+        self._folder, self._resume = folder, resume
+        self._given: list[Checkpoint] = []
+
+    def checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint | None:
+        """Return the checkpoint of a training; None where nothing is kept."""
+        if self._folder is None:
+            return None
+        found = Checkpoint(self._folder, identity)
+        if not self._resume:
+            found.forget()
+        self._given.append(found)
+        return found
+
+    def forget(self) -> None:
+        """Remove the checkpoints that were given out: the command is done."""
+        for checkpoint in self._given:
+            checkpoint.forget()
+
+
 class Checkpoint:
     """The checkpoint of one training, and the note of what became of it.
 

@@ -22,7 +22,7 @@ from featx.quiet import import_keras
 from featx.records import FeatureSet, HeadSpec, RunRecord, to_json
 from featx.runs import load_run, save_run
 from featx.training.augment import format_augment
-from featx.training.checkpoint import Checkpoint
+from featx.training.checkpoint import Checkpoint, CheckpointFolder
 from featx.training.fit import FitSpec, Rows, fit_network
 from featx.training.network import save_network
 from featx.training.precision import build_under, training_policy
@@ -101,7 +101,7 @@ def train_networks(
     seed: int = 0,
     test_fraction: float = 0.3,
     runs_dir: str | os.PathLike[str] | None = "runs",
-    resume: bool = True,
+    checkpoints: CheckpointFolder | None = None,
     progress: Bars | None = None,
 ) -> list[RunRecord]:
     """Train every network on every draw, test each once, and keep record and network.
@@ -119,8 +119,9 @@ def train_networks(
         As `featx.evaluate.evaluate`; with all training rows, too, each draw is a network.
     runs_dir : path, optional
         Where records, networks and checkpoints are written; None writes nothing.
-    resume : bool
-        False trains from the beginning whatever there is.
+    checkpoints : CheckpointFolder, optional
+        Of a command that calls this several times: it forgets them when all is done. Default: one
+        below `runs_dir`, forgotten at the end of the call.
     progress : Bars, optional
 
     Returns
@@ -143,16 +144,11 @@ def train_networks(
         for draw in list_draws(features, training, shots=shots, draws=draws, seed=seed)
         for plan in plans
     ]
+    kept = checkpoints or checkpoint_folder(runs_dir)
     records: list[RunRecord] = []
-    checkpoints: list[Checkpoint] = []
     for number, (plan, draw) in enumerate(jobs, 1):
-        checkpoint = None
-        if runs_dir is not None:
-            identity = _identity(plan, features, training, draw, about)
-            checkpoint = Checkpoint(Path(runs_dir) / CHECKPOINTS, identity)
-            checkpoints.append(checkpoint)
-            if not resume:
-                checkpoint.forget()
+        checkpoint = kept.checkpoint(_identity(plan, features, training, draw, about))
+        if checkpoint and runs_dir is not None:
             known = _known_record(checkpoint, Path(runs_dir))
             if known is not None:
                 log.info("%s, draw %d: trained before the interruption", plan.name, draw.number)
@@ -170,9 +166,17 @@ def train_networks(
                 network=partial(save_network, network),
             )
             checkpoint.finish(path)
-    for checkpoint in checkpoints:
-        checkpoint.forget()
+    if checkpoints is None:
+        kept.forget()
     return records
+
+
+def checkpoint_folder(
+    runs_dir: str | os.PathLike[str] | None, *, resume: bool = True
+) -> CheckpointFolder:
+    """Return the folder of checkpoints in a folder of runs; None keeps none."""
+    folder = None if runs_dir is None else Path(runs_dir) / CHECKPOINTS
+    return CheckpointFolder(folder, resume=resume)
 
 
 def _train_one(
