@@ -119,6 +119,36 @@ def heads(as_json: bool) -> None:
 
 @list_command.command()
 @_as_json
+def nets(as_json: bool) -> None:
+    """Show the networks that `featx baseline` trains from scratch, and what they take."""
+    from featx.baseline.nets import NETS
+
+    _show_entries({name: NETS.get(name) for name in NETS}, as_json)
+
+
+@list_command.command()
+@_as_json
+def augmentations(as_json: bool) -> None:
+    """Show the random changes that training images can go through, and the presets."""
+    from featx.training.augment import AUGMENTS, PRESETS
+
+    _show_entries({name: AUGMENTS.get(name) for name in AUGMENTS}, as_json)
+    if not as_json:
+        click.echo("\nJoined by '+'. Presets:")
+        click.echo(columns([(name, chain or "nothing") for name, chain in PRESETS.items()]))
+
+
+@list_command.command()
+@_as_json
+def optimizers(as_json: bool) -> None:
+    """Show the optimizers that networks are trained with, and what they take."""
+    from featx.training.optimizers import OPTIMIZERS
+
+    _show_entries({name: OPTIMIZERS.get(name) for name in OPTIMIZERS}, as_json)
+
+
+@list_command.command()
+@_as_json
 def engines(as_json: bool) -> None:
     """Show the engines, and how to install those that are missing."""
     from featx.engines import ENGINES
@@ -158,6 +188,24 @@ def datasets(as_json: bool) -> None:
         options.echo_json([{"name": name, "summary": summary} for name, summary in rows])
         return
     click.echo(columns(rows))
+
+
+def _show_entries(entries: dict[str, Any], as_json: bool) -> None:
+    """Show entries that have a summary and parameters with defaults."""
+    if as_json:
+        options.echo_json(
+            [
+                {"name": name, "summary": entry.summary, "params": _plain(entry.params)}
+                for name, entry in entries.items()
+            ]
+        )
+        return
+    table = [("name", "takes", "what it is")]
+    table += [
+        (name, ", ".join(f"{k}={v!r}" for k, v in entry.params.items()), entry.summary)
+        for name, entry in entries.items()
+    ]
+    click.echo(columns(table))
 
 
 def _plain(value: Any) -> Any:

@@ -14,11 +14,14 @@ from featx.records import RunRecord
 LEVEL = 0.05
 """A difference is called shown where its corrected p-value is below this."""
 
+NETWORKS = ("baseline", "finetune")
+"""Kinds of runs that train a network on images."""
+
 Group = Mapping[str, Any]
 
 
 def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
-    """Put the draws of each head, tap and number of shots together.
+    """Put the draws of each head, tap and number of shots together, or those of each network.
 
     Parameters
     ----------
@@ -32,12 +35,16 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
         precision where the same backbone is there with several), "tap", "head", "shots", "draws"
         (how many), "members" (indices into `records`), "feature_dim", "n_classes", "accuracy" and
         "macro_f1" (means over draws), "accuracy_spread" (standard deviation over draws, None for
-        one draw), "accuracy_ci" (95% over test rows, of the mean over draws), and mean seconds
-        "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds".
+        one draw), "accuracy_ci" (95% over test rows, of the mean over draws), mean seconds
+        "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds", and of networks
+        "epochs" and "epoch_seconds" (means over draws), "parameters_trained", and "unfinished"
+        (whether the last epoch allowed was the best in some draw).
     """
     found: dict[tuple[Any, ...], list[int]] = {}
     for i, record in enumerate(records):
         key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
+        if record.kind in NETWORKS:
+            key = str(sorted(_settings(record).items()))
         identity = (record.kind, record.backbone, key, record.tap, record.head.text, record.shots)
         found.setdefault(identity, []).append(i)
     variants = _variants(records)
@@ -54,26 +61,44 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
 
 
 def _variants(records: Sequence[RunRecord]) -> list[str]:
-    """Name what sets each record's features apart from others of the same backbone, if anything."""
-    told = [
-        {"image": f"{k.image.height}x{k.image.width}", "precision": k.precision, "stored": k.stored}
-        if (k := record.key)
-        else {}
-        for record in records
-    ]
+    """Name what sets each record apart from others of the same backbone and kind, if anything."""
+    told = [_settings(record) for record in records]
     texts = []
     for record, mine in zip(records, told, strict=True):
-        alike = [t for r, t in zip(records, told, strict=True) if r.backbone == record.backbone]
+        alike = [
+            t
+            for r, t in zip(records, told, strict=True)
+            if (r.backbone, r.kind) == (record.backbone, record.kind)
+        ]
         differ = [name for name in mine if len({t.get(name) for t in alike}) > 1]
         texts.append(" ".join(mine[name] for name in differ))
     return texts
+
+
+def _settings(record: RunRecord) -> dict[str, str]:
+    """Return in words what features were made with, or a network was trained with."""
+    if (key := record.key) is not None:
+        size = f"{key.image.height}x{key.image.width}"
+        return {"image": size, "precision": key.precision, "stored": key.stored}
+    if record.kind not in NETWORKS:
+        return {}
+    words = {
+        "image_size": lambda v: "x".join(map(str, v)),
+        "optimizer": str,
+        "augment": lambda v: f"augment {v}",
+        "batch_size": lambda v: f"batch {v}",
+        "epochs": lambda v: f"{v} epochs",
+        "patience": lambda v: f"patience {v}",
+        "precision": str,
+    }
+    return {k: word(record.params[k]) for k, word in words.items() if k in record.params}
 
 
 def _group(runs: Sequence[RunRecord], members: Sequence[int], variant: str) -> dict[str, Any]:
     first = runs[0]
     accuracies = [r.metrics["accuracy"] for r in runs]
     shots = "all images" if first.shots is None else f"{first.shots} images a class"
-    backbone = f"{first.backbone} {variant}".rstrip()
+    backbone = f"{first.backbone} {variant}".strip()
     words = [backbone, first.tap, first.head.text or first.kind]
     interval = tuple(first.metrics["accuracy_ci"])
     if len(runs) > 1 and all("y_pred" in r.arrays for r in runs):
@@ -98,6 +123,17 @@ def _group(runs: Sequence[RunRecord], members: Sequence[int], variant: str) -> d
             f"{step}_seconds": float(np.mean([r.seconds.get(step) or 0.0 for r in runs]))
             for step in seconds
         },
+        **(_training(runs) if first.kind in NETWORKS else {}),
+    }
+
+
+def _training(runs: Sequence[RunRecord]) -> dict[str, Any]:
+    """Return epochs and seconds an epoch of networks, and the parameters that were trained."""
+    return {
+        "epochs": float(np.mean([r.cost.get("epochs") or 0 for r in runs])),
+        "epoch_seconds": float(np.mean([r.cost.get("epoch_seconds") or 0.0 for r in runs])),
+        "parameters_trained": runs[0].cost.get("parameters_trained"),
+        "unfinished": any(r.cost.get("best_epoch") == r.params.get("epochs") for r in runs),
     }
 
 

@@ -46,6 +46,7 @@ def format_table(comparison: Comparison) -> str:
     lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
     text = _aligned(lines)
     text += ["", _LEGEND, "", verdict(comparison), *_members(comparison, ordered)]
+    text += _networks(comparison, ordered)
     text += filter(None, [format_break_even(break_even(comparison.groups))])
     text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
     return "\n".join(text)
@@ -94,6 +95,22 @@ def _members(comparison: Comparison, ordered: Sequence[int]) -> list[str]:
         ]
         if names:
             lines.append(f"{group['name']}: {', '.join(names)}.")
+    return lines
+
+
+def _networks(comparison: Comparison, ordered: Sequence[int]) -> list[str]:
+    """Say what the training of each network came to."""
+    lines = []
+    for group in (comparison.groups[i] for i in ordered):
+        if not group.get("epochs"):
+            continue
+        line = (
+            f"{group['name']}: {group['epochs']:.0f} epochs × {group['epoch_seconds']:.1f} s, "
+            f"{group['parameters_trained'] or 0:,} parameters trained."
+        )
+        if group["unfinished"]:
+            line += " The last epoch was the best: more may do better (--epochs)."
+        lines.append(line)
     return lines
 
 
