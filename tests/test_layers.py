@@ -21,6 +21,8 @@ LAYERS = [
         "extract",
         "extraction",
         "extractor",
+        "embeddings",
+        "sources",
         "selection",
         "fuse",
         "views",
@@ -47,11 +49,13 @@ SAME_LAYER = {
     "baseline": {"compare"},
     "finetune": {"compare", "baseline"},
     "zeroshot": {"compare"},
-    "views": {"extraction", "fuse"},
-    "targets": {"views"},
-    "across": {"targets", "views"},
+    "sources": {"embeddings", "fuse"},
+    "views": {"embeddings", "extraction", "fuse", "sources"},
+    "targets": {"sources"},
+    "across": {"sources", "targets"},
     "evaluate": {"selection"},
     "report": {"compare"},
+    "deploy": {"compare"},
 }
 # Third-party walls: who alone may import what.
 WALLS = {
@@ -72,6 +76,9 @@ WALLS = {
     "tensorflow": {"engines", "deploy"},
     "openvino": {"engines", "deploy"},
     "jax": {"engines"},
+    "onnx": {"deploy"},
+    "onnxruntime": {"deploy"},
+    "tf2onnx": {"deploy"},
     "torch": {"heads/linear/device"},
     "ray": set(),
 }

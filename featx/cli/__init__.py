@@ -20,8 +20,10 @@ from featx.cli.baseline import baseline
 from featx.cli.cache import cache
 from featx.cli.classify import classify
 from featx.cli.doctor import doctor
+from featx.cli.export import export
 from featx.cli.extract import extract
 from featx.cli.list import list_command
+from featx.cli.predict import predict
 from featx.cli.run import run
 from featx.errors import FeatxError
 
@@ -41,6 +43,8 @@ app.add_command(extract)
 app.add_command(classify)
 app.add_command(baseline)
 app.add_command(run)
+app.add_command(export)
+app.add_command(predict)
 app.add_command(cache)
 app.add_command(list_command)
 app.add_command(doctor)

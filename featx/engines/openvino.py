@@ -65,7 +65,7 @@ class OpenVinoEngine:
             raise EngineError(f"OpenVINO cannot compile {spec.text}: {reason}") from error
         # One request more than streams run at once: the next batch is there when one is done.
         in_flight = int(compiled.get_property("NUM_STREAMS")) + 1
-        device = _Requests(compiled, in_flight)
+        device = Requests(compiled, in_flight)
         return Runner(
             shapes,
             (spec.image.height, spec.image.width),
@@ -77,7 +77,7 @@ class OpenVinoEngine:
         )
 
 
-class _Requests:
+class Requests:
     """A ring of infer requests, used in turn."""
 
     def __init__(self, compiled: Any, count: int) -> None:
