@@ -21,6 +21,10 @@ from featx.training import TrainingPart, classify, pixel_input
 DEFAULT_SIZE = 224
 """Input size of networks that have none of their own, in pixels."""
 
+MOMENTUM = 0.9
+"""Of small_cnn's batch normalisation: with few images an epoch has few steps, and averages over
+hundreds of steps (Keras's 0.99) would lag epochs behind."""
+
 
 @dataclass(frozen=True)
 class NetEntry:
@@ -202,7 +206,7 @@ def _parse_scratch(inside: str, image_size: int | tuple[int, int] | None) -> Net
 
 def _block(keras: Any, values: Any, count: int, strides: int = 1) -> Any:
     values = keras.layers.Conv2D(count, 3, strides, padding="same", use_bias=False)(values)
-    return keras.layers.ReLU()(keras.layers.BatchNormalization()(values))
+    return keras.layers.ReLU()(keras.layers.BatchNormalization(momentum=MOMENTUM)(values))
 
 
 def _seeded(name: str, pixels: Any, outputs: Any, seed: int) -> Any:

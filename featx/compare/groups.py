@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def _settings(record: RunRecord) -> dict[str, str]:
         return {"image": size, "precision": key.precision, "stored": key.stored}
     if record.kind not in NETWORKS:
         return {}
-    words = {
+    words: dict[str, Callable[[Any], str]] = {
         "image_size": lambda v: "x".join(map(str, v)),
         "optimizer": str,
         "augment": lambda v: f"augment {v}",
