@@ -12,8 +12,8 @@ import numpy as np
 
 from featx.errors import CacheMissError, SplitError
 from featx.records import FeatureSet, StrataRecord
+from featx.sources import Source
 from featx.targets import plain_name
-from featx.views import Source
 
 
 def match_sources(
@@ -33,10 +33,10 @@ def match_sources(
     CacheMissError
         There is none with the same extraction keys and taps; says the command that makes it.
     """
-    by_identity = {_identity(source): source for source in others}
+    by_identity = {source.identity: source for source in others}
     found = []
     for source in sources:
-        other = by_identity.get(_identity(source))
+        other = by_identity.get(source.identity)
         if other is None:
             raise _missing(source, data)
         found.append(other)
@@ -191,15 +191,14 @@ def _about(train: FeatureSet, test: FeatureSet, kept: int) -> dict[str, Any]:
     }
 
 
-def _identity(source: Source) -> tuple[Any, ...]:
-    """Return what makes features comparable across data sets: keys and taps."""
-    parts = tuple((view.key.digest(), tap) for view, tap in source.parts)
-    return parts, tuple(view.key.digest() for view in source.copies)
-
-
 def _missing(source: Source, data: str | os.PathLike[str]) -> CacheMissError:
     from featx.specstring import format_spec
 
+    if not source.parts:  # a file of embeddings
+        return CacheMissError(
+            f"{os.fspath(data)!r} has no features like those to train on. Name a file of "
+            "embeddings there too, with a set of the same name and width."
+        )
     view, tap = source.parts[0]
     key = view.key
     backbone = format_spec(key.backbone, key.params)

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from featx.evaluate import TestOutcomes
     from featx.progress import Bars
     from featx.records import Comparison, FeatureSet, HeadSpec, RunRecord, TestSetRecord
+    from featx.sources import Source
     from featx.targets import Attributes
-    from featx.views import Source
 
 
 def classify(

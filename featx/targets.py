@@ -19,7 +19,7 @@ import numpy as np
 from featx.errors import DatasetError, SpecError
 from featx.records import FeatureSet, StrataRecord
 from featx.registry import near_misses
-from featx.views import Source
+from featx.sources import Source
 
 
 @dataclass(frozen=True)

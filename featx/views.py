@@ -4,74 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.errors import CacheMissError, SpecError
+from featx.sources import Source, sources_in_file
 
 if TYPE_CHECKING:
-    from featx.records import FeatureSet
     from featx.store import ViewInfo
-
-
-@dataclass(frozen=True)
-class Source:
-    """One set of features: a cached tap, or several to be fused.
-
-    Attributes
-    ----------
-    parts : tuple of (ViewInfo, str)
-        Entry and tap.
-    copies : tuple of ViewInfo
-        Entries of altered copies of the images, to be used with the one part.
-    """
-
-    parts: tuple[tuple[ViewInfo, str], ...]
-    copies: tuple[ViewInfo, ...] = ()
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Names of the label columns."""
-        return self.parts[0][0].targets
-
-    def labels(self, target: str) -> FeatureSet:
-        """Read the labels of a column; the features, of the first part, are left on the disk.
-
-        Raises
-        ------
-        CacheMissError, CacheCorruptError, SpecError
-            As `featx.store.load_features`.
-        """
-        from featx.store import load_features
-
-        view, tap = self.parts[0]
-        return load_features(view.path, tap, target=target, lazy=True)
-
-    def load(self, target: str | None) -> FeatureSet:
-        """Read it; the parts of a fusion are left on the disk until rows or columns are asked for.
-
-        Raises
-        ------
-        CacheMissError, CacheCorruptError, SpecError
-            As `featx.store.load_features`.
-        """
-        from featx.fuse import fuse, matched_rows
-        from featx.store import load_features
-
-        lazy = len(self.parts) > 1
-        found = [load_features(v.path, tap, target=target, lazy=lazy) for v, tap in self.parts]
-        if not self.copies:
-            return fuse(found) if lazy else found[0]
-        own, (_, tap) = found[0], self.parts[0]
-        views = [load_features(v.path, tap, target=target) for v in self.copies]
-        seconds = [float(f.provenance.get("extract_seconds") or 0.0) for f in (own, *views)]
-        backbone = f"{own.provenance['backbone']} with {len(views)} view{'s'[: len(views) - 1]}"
-        return replace(
-            own,
-            views=tuple(f.X[matched_rows(own, f)] for f in views),
-            provenance={**own.provenance, "backbone": backbone, "extract_seconds": sum(seconds)},
-        )
 
 
 def find_sources(
@@ -90,7 +31,8 @@ def find_sources(
     Parameters
     ----------
     data, backbones, taps, image_size, cache_dir
-        As `find_views`.
+        As `find_views`; `data` may also be a file of embeddings (`featx.embeddings`), of which
+        `taps` alone can choose.
     weights : sequence of str
         One for all, or one for each of `backbones`, then of the fused ones that are not among
         them, in their order.
@@ -112,12 +54,25 @@ def find_sources(
         Something asked for is not there; says the command that makes it.
     SpecError
         A fusion that cannot be read, of one part, of the same part twice, or of a backbone that
-        is cached with several weights or sizes.
+        is cached with several weights or sizes; or one of a file of embeddings.
+    DatasetError
+        A file of embeddings that cannot be read.
     """
     from featx.backbones import parse_backbone
+    from featx.embeddings import is_embeddings
     from featx.extraction import pair_backbones
     from featx.fuse import parse_fusion
 
+    data = _entry_of(data)
+    if is_embeddings(data):
+        given = {
+            "--backbone": backbones,
+            "--weights": weights,
+            "--image-size": image_size,
+            "--fuse": fuse,
+            "--fused-only": fused_only,
+        }
+        return sources_in_file(data, taps, [option for option, value in given.items() if value])
     if fused_only and not fuse:
         raise SpecError("Only fused features are asked for, but none are named: add --fuse A+B.")
     if fused_only and backbones:
@@ -166,6 +121,12 @@ def find_sources(
     return list(distinct.values())
 
 
+def _entry_of(data: str | os.PathLike[str]) -> str | os.PathLike[str]:
+    """Return the entry's folder where its cache.h5 is named, else what was given."""
+    path = Path(data)
+    return path.parent if path.name == "cache.h5" and (path.parent / "parts").is_dir() else data
+
+
 def with_copies(sources: Sequence[Source]) -> list[Source]:
     """Add to each single source one that also uses the altered copies cached of its images.
 
@@ -178,7 +139,7 @@ def with_copies(sources: Sequence[Source]) -> list[Source]:
 
     added = []
     for source in sources:
-        if len(source.parts) > 1:
+        if len(source.parts) != 1:
             continue
         ((own, tap),) = source.parts
         entries = [about_view(p.parent) for p in sorted(own.path.parent.glob("*/cache.h5"))]

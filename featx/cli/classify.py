@@ -134,9 +134,9 @@ def classify(
 ) -> None:
     """Fit and compare heads on the cached features of DATA.
 
-    DATA is what `featx extract` was given, or the data set's name in the cache. C and the like are
-    chosen on the validation split, or by cross-validation inside the training images; the test
-    images are touched once.
+    DATA is what `featx extract` was given, the data set's name in the cache, or an .npz, .h5 or
+    .parquet file of embeddings made elsewhere. C and the like are chosen on the validation split,
+    or by cross-validation inside the training images; the test images are touched once.
     """
     from featx.classify import classify_targets
     from featx.compare.several import comparisons_json, format_tables
