@@ -425,6 +425,21 @@ def test_data_sets_of_one_name_keep_apart(run: Run, photos: Path, tmp_path: Path
     assert run().extracted == 0
 
 
+def test_the_same_images_under_another_name_are_found_by_that_name(
+    run: Run, photos: Path, tmp_path: Path
+) -> None:
+    from featx.views import find_views
+
+    lists = [tmp_path / name / "photos.csv" for name in ("one", "two")]
+    lines = [f"{p},{p.parent.name}" for p in sorted(photos.glob("*/*"))]
+    for path in lists:
+        path.parent.mkdir()
+        path.write_text("\n".join(["path,label", *lines]))
+        run(data=path)
+    (view,) = find_views(lists[1], cache_dir=tmp_path / "cache")
+    assert view.provenance["source"] == str(lists[1])
+
+
 def test_reading_leaves_no_file_open(run: Run) -> None:
     path = Path(run().caches[0]["path"]).resolve()
     for lazy in (False, True):

@@ -244,7 +244,8 @@ class CacheEntry:
         quarantined : sequence of (relpath, reason)
             Samples left out.
         provenance : mapping, optional
-            JSON-able; a view that would differ in nothing else is not built again.
+            JSON-able; a view that would differ in nothing else is not built again, but for its
+            "source", by which it is found.
 
         Returns
         -------

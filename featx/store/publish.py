@@ -51,7 +51,8 @@ def publish_view(
         places[there, 0] = np.searchsorted(used, places[there, 0])
     names, seals = ([values[i] for i in used] for values in (state.parts, state.seals))
     left_out = sorted({*quarantined, *index.unreadable})
-    fingerprint = _fingerprint(key, index, samples, left_out, rows, names, seals)
+    source = str(provenance.get("source", ""))
+    fingerprint = _fingerprint(key, index, source, samples, left_out, rows, names, seals)
     if _is_current(path, fingerprint):
         return path
 
@@ -148,15 +149,19 @@ def _labels(index: DatasetIndex, samples: Sequence[Sample]) -> np.ndarray:
 def _fingerprint(
     key: ExtractionKey,
     index: DatasetIndex,
+    source: str,
     samples: Sequence[Sample],
     left_out: Sequence[tuple[str, str]],
     rows: Mapping[str, np.ndarray],
     names: Sequence[str],
     seals: Sequence[str],
 ) -> str:
-    """Return a digest of everything that a view says, but its provenance."""
+    """Return a digest of everything that a view says; of its provenance the source only.
+
+    By the source a view is found again, so the same images under another name make another view.
+    """
     state = xxhash.xxh3_128()
-    head = [index.name, index.classes, index.targets, left_out, names, seals, list(rows)]
+    head = [index.name, source, index.classes, index.targets, left_out, names, seals, list(rows)]
     state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
     for sample in samples:
         fields = (sample.relpath, *sample.labels, sample.split, sample.digest, sample.group)
