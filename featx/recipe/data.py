@@ -42,7 +42,7 @@ class ReadyData:
     source : str
         What the user or the recipe named: a path, or a name such as "cifar100".
     index : DatasetIndex
-        Its images, with absolute paths where `manifest` is not empty.
+        Its images.
     manifest : str
         Text of the CSV file that stages are given instead of `source`; "" for none.
     lacks : mapping of str to str
@@ -211,9 +211,8 @@ def _cut(
     samples = _choose(made, spec.subset, limit, recipe.seed)
     if made is index and len(samples) == len(index.samples) and not spec.subset:
         return ReadyData(spec.name, source, index, lacks=lacks)
-    full = tuple(replace(s, relpath=os.path.join(index.root, s.relpath)) for s in samples)
-    name = f"{index.name[:40]}-{recipe.name}"
-    cut = replace(made, name=name, root="/", samples=full)
+    full = [replace(s, relpath=os.path.join(index.root, s.relpath)) for s in samples]
+    cut = _below_root(replace(made, name=f"{index.name[:40]}-{recipe.name}", samples=tuple(full)))
     return ReadyData(spec.name, source, cut, _manifest(cut), lacks)
 
 
@@ -363,21 +362,31 @@ def _join(recipe: Recipe, spec: DataSpec, train: ReadyData, test: ReadyData) -> 
         sample
     ) in samples:  # a photo that is in both is tested on, so that it is not learnt by heart
         seen[sample.relpath] = sample
-    index = DatasetIndex(
-        name=f"{train.index.name[:40]}-to-{test.index.name[:40]}",
-        root="/",
-        classes=(tuple(sorted({s.labels[0] for s in seen.values()})),),
-        samples=tuple(sorted(seen.values(), key=lambda s: s.relpath)),
-        targets=train.index.targets[:1],
+    index = _below_root(
+        DatasetIndex(
+            name=f"{train.index.name[:40]}-to-{test.index.name[:40]}",
+            root="/",
+            classes=(tuple(sorted({s.labels[0] for s in seen.values()})),),
+            samples=tuple(seen.values()),
+            targets=train.index.targets[:1],
+        )
     )
     return ReadyData(spec.name, f"{train.source}, tested on {test.source}", index, _manifest(index))
 
 
+def _below_root(index: DatasetIndex) -> DatasetIndex:
+    """Move the root down to where all absolute paths lie below it, as reading a manifest does."""
+    root = os.path.commonpath([os.path.dirname(s.relpath) for s in index.samples])
+    samples = [replace(s, relpath=os.path.relpath(s.relpath, root)) for s in index.samples]
+    return replace(index, root=root, samples=tuple(sorted(samples, key=lambda s: s.relpath)))
+
+
 def _manifest(index: DatasetIndex) -> str:
-    """Return an index as the text of a CSV manifest."""
+    """Return an index as the text of a CSV manifest of absolute paths."""
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["path", *index.targets, "split", "group"])
     for s in index.samples:
-        writer.writerow([s.relpath, *s.labels, s.split, s.group])
+        path = os.path.join(index.root, s.relpath)
+        writer.writerow([path, *s.labels, s.split, s.group])
     return text.getvalue()

@@ -11,7 +11,10 @@ from typing import Any
 from featx.errors import SpecError
 from featx.registry import Registry, near_misses
 
-RESERVED = {"data", "cache_dir", "runs_dir", "progress", "name", "dry_run", "test_on"}
+RESERVED = {
+    "data", "cache_dir", "runs_dir", "progress", "name", "dry_run", "test_on", "attributes",
+    "resume",
+}  # fmt: skip
 """Arguments that the run itself gives."""
 
 
@@ -49,7 +52,9 @@ class StageKind:
 
 STAGE_KINDS: Registry[StageKind] = Registry("kind of stage", hint="See: docs/recipes.md")
 STAGE_KINDS.register("extract", StageKind("featx.extract:extract", "run frozen backbones once"))
-STAGE_KINDS.register("classify", StageKind("featx.classify:classify", "heads on cached features"))
+STAGE_KINDS.register(
+    "classify", StageKind("featx.classify:classify_targets", "heads on cached features")
+)
 STAGE_KINDS.register(
     "baseline", StageKind("featx.baseline:baseline", "networks from scratch", trains=True)
 )

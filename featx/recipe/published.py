@@ -12,6 +12,7 @@ from featx.backbones import parse_backbone
 from featx.compare.groups import group_runs
 from featx.recipe.read import Published
 from featx.records import RunRecord
+from featx.specstring import format_spec
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ def _matches(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
     """Tell whether a record is what a published row asks for; a head by its text or its name."""
     tests: dict[str, Callable[[Any], bool]] = {
         "stage": lambda value: True,
-        "backbone": lambda value: record.backbone == parse_backbone(value).text,
+        "backbone": lambda value: _backbone(record) == parse_backbone(value).text,
         "tap": lambda value: record.tap == value,
         "head": lambda value: value in (record.head.text, record.head.name),
         "shots": lambda value: record.shots == (None if value == "all" else value),
@@ -91,6 +92,13 @@ def _matches(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
         "image_size": lambda value: _size(record) == value,
     }
     return all(tests[key](value) for key, value in wanted.items())
+
+
+def _backbone(record: RunRecord) -> str:
+    """Return the spec text without what is said of its weights."""
+    if record.key:
+        return format_spec(record.key.backbone, record.key.params)
+    return record.backbone.partition(" (")[0]
 
 
 def _mean(key: str, runs: Sequence[RunRecord]) -> float | None:

@@ -22,6 +22,9 @@ WORDS = ("imagenet", "random", "auto")
 BACKBONE_KEYS = ("backbone", "backbones")
 """Settings that name backbones."""
 
+SEQUENCES = (*BACKBONE_KEYS, "weights", "taps", "pooling", "heads", "targets", "fuse", "nets")
+"""Settings that may be written as one text and are lists."""
+
 
 @dataclass(frozen=True)
 class Overrides:
@@ -102,7 +105,7 @@ def stage_settings(
     notes : list of str
     """
     known = STAGE_KINDS.get(stage.kind).arguments()
-    settings = dict(stage.settings)
+    settings = {k: _listed(v) if k in SEQUENCES else v for k, v in stage.settings.items()}
     notes: list[str] = []
     backbones = stage_backbones(stage)
     if "weights" in known and backbones and "weights" not in settings:
