@@ -175,8 +175,7 @@ def list_targets(
         if target not in known:
             near = near_misses(target, known)
             hint = f"Did you mean {near[0]!r}?" if near else f"There are: {', '.join(known)}."
-            remedy = "" if attributes else " A class → attribute table adds some: --attributes."
-            raise SpecError(f"No label column {target!r}. {hint}{remedy}")
+            raise SpecError(f"No label column {target!r}. {hint}")
     return list(dict.fromkeys(targets)) or [columns[0], *made]
 
 

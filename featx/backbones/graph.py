@@ -39,7 +39,7 @@ def build_backbone(spec: BackboneSpec, weights: WeightsRecord) -> Any:
     WeightsError
         The weights do not fit.
     """
-    with _channels_last():
+    with channels_last():
         backbone = call_builder(spec, include_top=False)
         load_weights(
             backbone, spec, weights, lambda n: call_builder(spec, include_top=True, classes=n)
@@ -82,7 +82,7 @@ def build_graph(
     keras.config.set_dtype_policy(dtype)
     try:
         backbone = build_backbone(spec, weights)
-        with _channels_last():
+        with channels_last():
             return _assemble(keras, backbone, spec, taps)
     finally:
         keras.config.set_dtype_policy(before)
@@ -93,7 +93,7 @@ def tap_shapes(spec: BackboneSpec, taps: Sequence[TapSpec]) -> dict[str, tuple[i
 
     (7, 7, 1024) for a flatten tap, (1024,) for a pooled one. No weights are loaded.
     """
-    with _channels_last():
+    with channels_last():
         backbone = call_builder(spec, include_top=False)
     return _shapes([_tap_tensor(backbone, spec, tap) for tap in taps], taps)
 
@@ -114,14 +114,16 @@ def _shapes(tensors: Sequence[Any], taps: Sequence[TapSpec]) -> dict[str, tuple[
 
 def list_layers(spec: BackboneSpec) -> list[tuple[str, tuple[int, ...]]]:
     """Return name and output shape (without the batch) of every layer that can be a tap."""
-    with _channels_last():
+    with channels_last():
         backbone = call_builder(spec, include_top=False)
     layers = _named_layers(backbone)
     return [(name, tuple(layer.output.shape[1:])) for name, layer in layers.items()]
 
 
-def call_builder(spec: BackboneSpec, *, include_top: bool, classes: int = 1000) -> Any:
-    """Call the keras.applications function of `spec`, with no weights.
+def call_builder(
+    spec: BackboneSpec, *, include_top: bool, classes: int = 1000, weights: str | None = None
+) -> Any:
+    """Call the keras.applications function of `spec`, with no weights unless "imagenet" is asked.
 
     With the classifier the input has the backbone's own size, since dense layers depend on it.
     """
@@ -134,7 +136,7 @@ def call_builder(spec: BackboneSpec, *, include_top: bool, classes: int = 1000) 
     if include_top:
         options = {"input_shape": (row.size, row.size, 3), "classes": classes}
     try:
-        return builder(weights=None, include_top=include_top, **options, **bound_params(spec))
+        return builder(weights=weights, include_top=include_top, **options, **bound_params(spec))
     except (ValueError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())
         raise BackboneError(
@@ -233,7 +235,7 @@ def _quoted(text: str) -> str:
 
 
 @contextmanager
-def _channels_last() -> Iterator[None]:
+def channels_last() -> Iterator[None]:
     """Build as NHWC whatever the user's keras.json says."""
     keras = import_keras()
     before = keras.config.image_data_format()

@@ -61,6 +61,58 @@ def load_weights(
         _square_root_stddev(backbone)
 
 
+def load_classifier(
+    classifier: Any,
+    spec: BackboneSpec,
+    weights: WeightsRecord,
+    build_backbone: Callable[[], Any],
+) -> None:
+    """Fill the whole Keras classifier of `spec` with the weights of a file.
+
+    Parameters
+    ----------
+    classifier : keras.Model
+    spec : BackboneSpec
+    weights : WeightsRecord
+        Of `resolve_weights(spec)`; a file.
+    build_backbone : callable
+        Returns the same network without its classifier; called where the file does not fit, to
+        tell whether it is of that.
+
+    Raises
+    ------
+    WeightsError
+        The file is damaged, has no classifier, or is of another network.
+    """
+    path = weights.path
+    if path.endswith((".weights.h5", ".keras")):
+        held, needed = _held_shapes(path), [tuple(w.shape) for w in classifier.weights]
+        if Counter(held) != Counter(needed):
+            if Counter(held) == Counter(tuple(w.shape) for w in build_backbone().weights):
+                raise _headless(spec, path)
+            told = f"does not fit the classifier of {spec.text}: {_difference(held, needed)}"
+            raise WeightsError(f"{path} {told}")
+        _load(classifier, path, spec)
+    else:
+        try:
+            _load(classifier, path, spec)
+        except WeightsError as error:
+            try:
+                _load(build_backbone(), path, spec)
+            except WeightsError:
+                raise error from None
+            raise _headless(spec, path) from None
+    if weights.kind == "imagenet" and spec.preprocess == "efficientnet":
+        _square_root_stddev(classifier)
+
+
+def _headless(spec: BackboneSpec, path: str) -> WeightsError:
+    return WeightsError(
+        f"{path} holds {spec.text} without its classifier (a notop file), which cannot name a "
+        "class: give the weights of the whole classifier (with its top), or --weights imagenet."
+    )
+
+
 def _load_keras_3(
     backbone: Any, spec: BackboneSpec, path: str, build_classifier: Callable[[int], Any]
 ) -> None:

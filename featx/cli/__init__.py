@@ -25,6 +25,7 @@ from featx.cli.extract import extract
 from featx.cli.list import list_command
 from featx.cli.predict import predict
 from featx.cli.run import run
+from featx.cli.zeroshot import zeroshot
 from featx.errors import FeatxError
 
 __all__ = ["app", "main"]
@@ -45,6 +46,7 @@ app.add_command(baseline)
 app.add_command(run)
 app.add_command(export)
 app.add_command(predict)
+app.add_command(zeroshot)
 app.add_command(cache)
 app.add_command(list_command)
 app.add_command(doctor)

@@ -88,7 +88,7 @@ def weights(command: F) -> F:
         "--weights",
         "-w",
         multiple=True,
-        callback=_paths_or_words,
+        callback=paths_or_words,
         metavar="imagenet|random|auto|PATH",
         help="Weights: once for all backbones, or once for each in their order. "
         "[default: auto for the embedded sample, else imagenet]",
@@ -155,7 +155,7 @@ def counts(
     return tuple(dict.fromkeys(found))
 
 
-def _paths_or_words(
+def paths_or_words(
     context: click.Context, parameter: click.Parameter, values: tuple[str, ...]
 ) -> tuple[str, ...]:
     """Split comma lists, but not the path of a file that has a comma in its name."""

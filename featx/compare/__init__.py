@@ -102,6 +102,7 @@ def _row(record: RunRecord) -> dict[str, Any]:
         "accuracy": metrics["accuracy"],
         "accuracy_ci": list(metrics["accuracy_ci"]),
         **{name: metrics.get(name) for name in measured},
+        **({"overlap": to_json(overlap)} if (overlap := record.cost.get("overlap")) else {}),
         **{
             f"{step}_seconds": seconds.get(step) for step in ("extract", "select", "fit", "predict")
         },

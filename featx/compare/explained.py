@@ -61,6 +61,12 @@ EXPLANATIONS = {
         "Images of classes that only it has were left out; classes that it lacks can still be "
         "predicted, wrongly. Compare with that in mind, or rename folders that mean the same."
     ),
+    "imagenet-overlap": (
+        "A classifier trained on ImageNet names ImageNet's classes and no others. A class of the "
+        "data set that is among them, by name or by your mapping, can be recognised without any "
+        "training; images of the other classes count as wrong in the row. Write the mapping down "
+        "with featx zeroshot --write-mapping, edit it, and give it back with --mapping."
+    ),
     "runs-not-comparable": (
         "Runs on different test images cannot be put side by side: another seed, test fraction, "
         "label column or set of images makes other test rows, and harder ones at that, perhaps. "

@@ -205,6 +205,31 @@ def other_classes(records: Sequence[RunRecord]) -> str:
     return " ".join(parts)
 
 
+def overlap_with_imagenet(records: Sequence[RunRecord]) -> str:
+    """Say which classes a classifier trained on ImageNet can name, and how well it does there."""
+    texts = []
+    for record in records:
+        overlap = record.cost.get("overlap")
+        if not overlap:
+            continue
+        text = f"{record.backbone}: {overlap['text']}. "
+        if overlap["accuracy"] is None:
+            text += "None of them is among the test images"
+        else:
+            low, high = overlap["accuracy_ci"]
+            text += (
+                f"Among the {overlap['n_test']} test images of these, told apart from each other "
+                f"alone, accuracy is {overlap['accuracy']:.3f} ({low:.3f} to {high:.3f})"
+            )
+        if overlap["n_test_others"]:
+            text += (
+                f"; with the {overlap['n_test_others']} of other classes counted as wrong, "
+                f"{record.metrics['accuracy']:.3f}"
+            )
+        texts.append(f"{text}.")
+    return " ".join(texts)
+
+
 def _drawn_classes(record: RunRecord) -> int:
     """How many classes the shots were drawn of: those of another column, or the record's own."""
     return int(record.split.get("drawn_by", {}).get("classes", len(record.classes)))
@@ -217,6 +242,7 @@ CHECKS: dict[str, Callable[[Sequence[RunRecord]], str]] = {
     "collapsed-embedding": collapsed_embedding,
     "train-test-duplicates": train_test_duplicates,
     "other-classes": other_classes,
+    "imagenet-overlap": overlap_with_imagenet,
     "fewer-than-shots": fewer_than_shots,
     "too-few-test-rows": too_few_test_rows,
     "unbalanced-classes": unbalanced_classes,
