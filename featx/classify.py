@@ -12,9 +12,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     from featx.backbones.parse import Size
+    from featx.compare import ShownComparison
     from featx.evaluate import TestOutcomes
     from featx.progress import Bars
-    from featx.records import Comparison, FeatureSet, HeadSpec, RunRecord, TestSetRecord
+    from featx.records import FeatureSet, HeadSpec, RunRecord, TestSetRecord
     from featx.sources import Source
     from featx.targets import Attributes
 
@@ -42,7 +43,7 @@ def classify(
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] | None = "runs",
     progress: bool = False,
-) -> Comparison:
+) -> ShownComparison:
     """Fit every head on every tap cached of `data`, keep the records, and compare them.
 
     Parameters
@@ -76,7 +77,8 @@ def classify(
 
     Returns
     -------
-    Comparison
+    ShownComparison
+        A `Comparison` that prints as a table, and shows as one in a notebook.
 
     Raises
     ------
@@ -137,7 +139,7 @@ def classify_targets(
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] | None = "runs",
     progress: bool = False,
-) -> dict[str, Comparison]:
+) -> dict[str, ShownComparison]:
     """Fit every head for each of several label columns, on the same images.
 
     A head a column, and beside each `mlp` one network with an output a column, `mlp(joint=True)`.
@@ -154,7 +156,7 @@ def classify_targets(
 
     Returns
     -------
-    dict of str to Comparison
+    dict of str to ShownComparison
         A column each, in the order of `targets`: runs of different columns are never held against
         each other.
 

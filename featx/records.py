@@ -516,6 +516,8 @@ class Comparison:
         The draws of one head, tap and number of shots put together (`featx.compare.groups`).
     tests : tuple of mapping
         Paired tests against the best group at the same number of shots.
+    records : tuple of RunRecord
+        What the rows are of, so that comparisons can be put together; not part of equality.
     """
 
     rows: tuple[Mapping[str, Any], ...]
@@ -524,3 +526,4 @@ class Comparison:
     findings: tuple[Finding, ...] = ()
     groups: tuple[Mapping[str, Any], ...] = ()
     tests: tuple[Mapping[str, Any], ...] = ()
+    records: tuple[RunRecord, ...] = field(default=(), repr=False, compare=False)

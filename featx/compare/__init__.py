@@ -6,29 +6,46 @@ is over the choice of test rows, the spread over draws over the choice of traini
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 from typing import Any
 
 from featx.compare.breakeven import break_even, format_break_even
+from featx.compare.collect import Runs, collect_runs
 from featx.compare.findings import find_all
 from featx.compare.groups import best_group, group_runs, test_against_best
+from featx.compare.shown import ShownComparison
 from featx.compare.table import format_table
-from featx.errors import ProtocolError, SpecError
+from featx.errors import ProtocolError
 from featx.records import Comparison, RunRecord, to_json
 
-__all__ = ["break_even", "compare", "comparison_json", "format_break_even", "format_table"]
+__all__ = [
+    "ShownComparison",
+    "break_even",
+    "compare",
+    "comparison_json",
+    "format_break_even",
+    "format_table",
+]
 
 
-def compare(records: Sequence[RunRecord]) -> Comparison:
+def compare(runs: Runs, *, dataset: str | None = None) -> ShownComparison:
     """Put runs on the same test rows side by side.
 
     Parameters
     ----------
-    records : sequence of RunRecord
+    runs : path, RunRecord, Comparison, or a sequence of these
+        A path is a folder of run records, of which the newest of each run counts, or the .json
+        file of one. A comparison, such as `classify` returns, stands for its runs.
+    dataset : str, optional
+        Only runs on the data set of this name.
 
     Returns
     -------
-    Comparison
+    ShownComparison
+        A `Comparison` that shows itself: as text (`print`), as a table in a notebook, as a chart
+        (`plot`), as a data frame (`to_frame`). Its
         `rows` in the order of the records; `groups` (draws put together, `group_runs`) and `tests`
         (against the best at the same number of shots, `test_against_best`); `baseline` is the name
         of the best with the most training rows.
@@ -36,15 +53,21 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
     Raises
     ------
     SpecError
-        No record.
+        No run, or something that is none.
+    RunError
+        A run record cannot be read.
     ProtocolError
         Runs on different test rows.
+
+    Examples
+    --------
+    >>> comparison = featx.compare("runs")  # doctest: +SKIP
+    >>> comparison.plot()  # doctest: +SKIP
     """
-    if not records:
-        raise SpecError("No run to compare: run featx classify first.")
+    records = collect_runs(runs, dataset)
     _check_same_rows(records)
     groups = group_runs(records)
-    return Comparison(
+    return ShownComparison(
         rows=tuple(_row(r) for r in records),
         baseline=best_group(groups)["name"],
         intervals=tuple(
@@ -53,6 +76,7 @@ def compare(records: Sequence[RunRecord]) -> Comparison:
         findings=find_all(records),
         groups=groups,
         tests=test_against_best(records, groups),
+        records=tuple(records),
     )
 
 
@@ -72,7 +96,8 @@ def _check_same_rows(records: Sequence[RunRecord]) -> None:
             raise ProtocolError(
                 "Runs on different test rows cannot be compared: "
                 f"{_where(first)} and {_where(other)}. Use one data set, one label column, one "
-                "seed and one test fraction, and make the older runs anew."
+                "seed and one test fraction, and make the older runs anew; or choose runs with "
+                "compare(runs, dataset=...), or by hand from featx.load_runs."
             )
 
 
@@ -107,3 +132,14 @@ def _row(record: RunRecord) -> dict[str, Any]:
             f"{step}_seconds": seconds.get(step) for step in ("extract", "select", "fit", "predict")
         },
     }
+
+
+class _CallableModule(ModuleType):
+    """`featx.compare(...)` is `featx.compare.compare(...)`: a package that can be called."""
+
+    def __call__(self, runs: Runs, *, dataset: str | None = None) -> ShownComparison:
+        return compare(runs, dataset=dataset)
+
+
+_CallableModule.__call__.__doc__ = compare.__doc__
+sys.modules[__name__].__class__ = _CallableModule

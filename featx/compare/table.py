@@ -13,15 +13,15 @@ from featx.records import Comparison
 TABLE_WIDTH = 120
 """Columns of text that a table keeps to, long specs being cut."""
 
-_HEADER = (
+HEADER = (
     "backbone", "tap", "head", "shots", "accuracy [95%]", "±draws", "macro F1", "vs best",
     "extract", "fit", "predict", "width",
 )  # fmt: skip
-_LEGEND = (
+LEGEND = (
     "extract, fit (with choosing) and predict in seconds; ±draws: standard deviation over draws;\n"
     "vs best: at the same shots, ~ where no difference is shown"
 )
-_TEXT_COLUMNS = 3
+TEXT_COLUMNS = 3
 _NARROWEST = 8
 
 
@@ -39,17 +39,22 @@ def format_table(comparison: Comparison) -> str:
         Lines of at most 120 columns but for the verdict and findings. Seconds are means over draws;
         "fit" holds choosing too.
     """
-    ordered = sorted(
-        range(len(comparison.groups)),
-        key=lambda i: (_shots(comparison.groups[i]), -comparison.groups[i]["accuracy"]),
-    )
-    lines = [_HEADER] + [_cells(comparison, i) for i in ordered]
-    text = _aligned(lines)
-    text += ["", _LEGEND, "", verdict(comparison), *_members(comparison, ordered)]
-    text += _networks(comparison, ordered)
-    text += filter(None, [format_break_even(break_even(comparison.groups))])
-    text += [f"{finding.code}: {finding.text}" for finding in comparison.findings]
-    return "\n".join(text)
+    text = _aligned(table_cells(comparison))
+    return "\n".join([*text, "", LEGEND, "", *table_notes(comparison)])
+
+
+def table_cells(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return the table: a line of names, then a line a group, by shots and then accuracy."""
+    return [HEADER, *(_cells(comparison, i) for i in _ordered(comparison))]
+
+
+def table_notes(comparison: Comparison) -> list[str]:
+    """Return what is said below the table: verdict, members, networks, break-even, findings."""
+    ordered = _ordered(comparison)
+    notes = [verdict(comparison), *_members(comparison, ordered)]
+    notes += _networks(comparison, ordered)
+    notes += filter(None, [format_break_even(break_even(comparison.groups))])
+    return notes + [f"{finding.code}: {finding.text}" for finding in comparison.findings]
 
 
 def verdict(comparison: Comparison) -> str:
@@ -80,6 +85,11 @@ def runner_up(comparison: Comparison) -> str:
         f"No difference shown to the next, {name}: ahead {detail}; "
         f"{level} of {len(rivals)} others are not shown to be worse."
     )
+
+
+def _ordered(comparison: Comparison) -> list[int]:
+    groups = comparison.groups
+    return sorted(range(len(groups)), key=lambda i: (_shots(groups[i]), -groups[i]["accuracy"]))
 
 
 def _members(comparison: Comparison, ordered: Sequence[int]) -> list[str]:
@@ -149,7 +159,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     gap = 2 if sum(widths) + 2 * (len(widths) - 1) <= TABLE_WIDTH else 1
     excess = sum(widths) + gap * (len(widths) - 1) - TABLE_WIDTH
     while excess > 0:
-        widest = max(range(_TEXT_COLUMNS), key=lambda i: widths[i])
+        widest = max(range(TEXT_COLUMNS), key=lambda i: widths[i])
         if widths[widest] <= _NARROWEST:
             break
         widths[widest] -= 1
@@ -157,7 +167,7 @@ def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:
     result = []
     for line in lines:
         cells = [
-            _cut(cell, width).ljust(width) if i < _TEXT_COLUMNS else cell.rjust(width)
+            _cut(cell, width).ljust(width) if i < TEXT_COLUMNS else cell.rjust(width)
             for i, (cell, width) in enumerate(zip(line, widths, strict=True))
         ]
         result.append((" " * gap).join(cells).rstrip())
