@@ -10,7 +10,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +231,13 @@ def iterate_ahead(X: Any, batches: Sequence[np.ndarray]) -> Iterator[np.ndarray]
         yield from (X[rows] for rows in batches)
         return
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as pool:
-        waiting = [pool.submit(X.rows, rows) for rows in batches[:1]]
-        for rows in [*islice(batches, 1, None), None]:
-            if rows is not None:
-                waiting.append(pool.submit(X.rows, rows))
-            yield waiting.pop(0).result()
+        following = None
+        for rows in batches:
+            current, following = following, pool.submit(X.rows, rows)
+            if current is not None:
+                yield current.result()
+        if following is not None:
+            yield following.result()
 
 
 def _column(index: DatasetIndex, target: str | None) -> int:
