@@ -13,6 +13,7 @@
     │   ├── WeightsError          weights that are absent, unreachable or do not fit
     │   └── ImageSizeError        an input size below the backbone's minimum
     ├── EngineError               an engine that is not installed or cannot run the graph
+    │   └── EngineMemoryError     memory ran out in an engine, in whatever way it says so
     ├── CacheError                the feature cache
     │   ├── CacheMissError        asked for an entry, tap or row that is not there
     │   ├── CacheCorruptError     bytes that are not what was written; names file, tap and rows
@@ -103,6 +104,10 @@ class ImageSizeError(BackboneError):
 
 class EngineError(FeatxError):
     """An engine that is not installed or cannot run the graph."""
+
+
+class EngineMemoryError(EngineError):
+    """Memory ran out in an engine, the host's or the device's."""
 
 
 class CacheError(FeatxError):
