@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from featx.cli import options
-from featx.cli.text import columns
+from featx.cli.text import columns, file_size
 
 _as_json = click.option(
     "--json", "as_json", is_flag=True, help="Write one JSON document to stdout."
@@ -42,7 +42,9 @@ def backbones(as_json: bool) -> None:
             ]
         )
         return
-    header = ("name", "input", "minimum", "width", "parameters", "top-1 %", "images/s", "takes")
+    header = (
+        "name", "input", "minimum", "width", "parameters", "weights", "top-1 %", "images/s", "takes"
+    )  # fmt: skip
     table = [header]
     table += [
         (
@@ -51,14 +53,18 @@ def backbones(as_json: bool) -> None:
             str(row.min_size),
             str(row.width),
             f"{row.parameters / 1e6:.1f}M",
+            file_size(4 * row.parameters),
             f"{row.top1:.1f}",
             ", ".join(f"{v:.0f}" for _, v in sorted(speeds[row.name].items(), reverse=True)),
             ", ".join(f"{k}={v!r}" for k, v in row.params.items()),
         )
         for row in rows
     ]
-    click.echo(columns(table, right=(1, 2, 3, 4, 5, 6)))
-    click.echo("\nTop-1 on ImageNet and parameters (without the classifier) as published by Keras.")
+    click.echo(columns(table, right=(1, 2, 3, 4, 5, 6, 7)))
+    click.echo(
+        "\nInput and minimum in pixels; width of avg and max; parameters and weights without the\n"
+        "classifier; top-1 on ImageNet as published at keras.io/api/applications."
+    )
     click.echo(
         "images/s on this machine, float32 then bfloat16: featx doctor --backbone NAME reads them."
     )
