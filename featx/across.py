@@ -100,7 +100,7 @@ def join_datasets(train: Sequence[FeatureSet], test: Sequence[FeatureSet]) -> li
     return joined
 
 
-def tested_part(test: FeatureSet, joined: FeatureSet) -> FeatureSet:
+def part_tested(test: FeatureSet, joined: FeatureSet) -> FeatureSet:
     """Return the joined rows that belong to the data set tested on, named as in that data set."""
     m = int((joined.splits == "test").sum())
     return replace(

@@ -296,7 +296,7 @@ def _load(
     attributes: Attributes | None,
 ) -> tuple[list[FeatureSet], list[FeatureSet] | None]:
     """Return the features, a label column each, and of joined data sets the part tested on."""
-    from featx.across import join_datasets, tested_part
+    from featx.across import join_datasets, part_tested
     from featx.targets import load_targets
 
     columns = load_targets(source, targets, attributes)
@@ -304,7 +304,7 @@ def _load(
         return columns, None
     test = load_targets(other, targets, attributes)
     joined = join_datasets(columns, test)
-    return joined, [tested_part(t, j) for t, j in zip(test, joined, strict=True)]
+    return joined, [part_tested(t, j) for t, j in zip(test, joined, strict=True)]
 
 
 def _show(bars: Bars, label: str, record: RunRecord, done: int, total: int) -> None:

@@ -17,7 +17,7 @@ from featx.records import ExtractionKey, HeadSpec, ImageSpec, RunRecord, to_json
 from featx.runs import load_runs, save_run
 
 CLASSIFY_FIELDS = {
-    "kind", "backbone", "image_size", "precision", "tap", "head", "params", "shots", "draw",
+    "kind", "target", "test_on", "backbone", "image_size", "precision", "tap", "head", "params", "shots", "draw",
     "n_train", "n_test",
     "feature_dim", "accuracy", "accuracy_ci", "top5", "top10", "macro_f1", "macro_precision",
     "macro_recall", "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds",
