@@ -50,7 +50,7 @@ class OnnxFormat:
                 "Export it as keras, saved_model or openvino."
             )
         model, _ = tf2onnx.convert.from_function(
-            trace(network), input_signature=[signature(network)], opset=OPSET
+            _frozen(network), input_signature=[signature(network)], opset=OPSET
         )
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = "n"
@@ -86,3 +86,21 @@ class OnnxFormat:
             return np.asarray(found)
 
         return spec, run_in_turn(spec, submit, f"{path.name} on onnxruntime")
+
+
+def _frozen(network: Any) -> Any:
+    """Return the network as a tf.function whose weights and constants are part of its graph.
+
+    tf2onnx takes constants that a function has captured, such as the means that some
+    preprocessing subtracts, for inputs.
+    """
+    import tensorflow as tf
+    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+
+    frozen = convert_variables_to_constants_v2(trace(network).get_concrete_function())
+
+    @tf.function(input_signature=[signature(network)], autograph=False)
+    def predict(images: Any) -> dict[str, Any]:
+        return {OUTPUT: tf.identity(frozen(images)[0], OUTPUT)}
+
+    return predict

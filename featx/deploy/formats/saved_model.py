@@ -58,7 +58,7 @@ class SavedModelFormat:
             return {OUTPUT: found, "class": tf.gather(names, tf.argmax(found, axis=1))}
 
         module = tf.Module()
-        module.network = network
+        module.kept = list(network.variables)  # the layers themselves would be traced one by one
         module.predict, module.predict_encoded = predict, predict_encoded
         signatures = {
             "serving_default": predict.get_concrete_function(),
