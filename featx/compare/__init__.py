@@ -6,9 +6,7 @@ is over the choice of test rows, the spread over draws over the choice of traini
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 from featx.compare.breakeven import break_even, format_break_even
@@ -132,14 +130,3 @@ def _row(record: RunRecord) -> dict[str, Any]:
             f"{step}_seconds": seconds.get(step) for step in ("extract", "select", "fit", "predict")
         },
     }
-
-
-class _CallableModule(ModuleType):
-    """`featx.compare(...)` is `featx.compare.compare(...)`: a package that can be called."""
-
-    def __call__(self, runs: Runs, *, dataset: str | None = None) -> ShownComparison:
-        return compare(runs, dataset=dataset)
-
-
-_CallableModule.__call__.__doc__ = compare.__doc__
-sys.modules[__name__].__class__ = _CallableModule
