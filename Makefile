@@ -7,6 +7,7 @@ DATA      ?= digits
 BACKBONES ?= mobilenet
 POOLING   ?= avg
 HEADS     ?= linear_svc,logreg,mlp
+RECIPE    ?= small-backbones
 SHOTS     ?= all
 # The embedded sample must work without a network; photos deserve real weights.
 WEIGHTS   ?= $(if $(filter digits,$(DATA)),auto,imagenet)
@@ -17,11 +18,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install extract classify test format check faults clean
+.PHONY: help install extract classify run test format check faults clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= SHOTS= WEIGHTS= ARGS= (lists take commas)"
+	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= SHOTS= WEIGHTS= RECIPE= ARGS= (lists take commas)"
 
 $(STAMP): setup.cfg pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,6 +39,9 @@ extract: $(STAMP)  ## Run the backbones over DATA once and cache the features
 
 classify: $(STAMP)  ## Fit and compare HEADS on the cached features
 	$(BIN)/featx classify '$(DATA)' --backbone '$(BACKBONES)' --pooling '$(POOLING)' --weights '$(WEIGHTS)' --head '$(HEADS)' --shots '$(SHOTS)' $(ARGS)
+
+run: $(STAMP)  ## Run RECIPE, an experiment as a file, on DATA; see featx list recipes
+	$(BIN)/featx run '$(RECIPE)' $(if $(filter-out file,$(origin DATA)),--data '$(DATA)') $(ARGS)
 
 test: $(STAMP)  ## Run all tests
 	$(BIN)/python -m pytest $(ARGS)

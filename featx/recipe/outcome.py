@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from featx.compare import compare
+from featx.compare.groups import NETWORKS
 from featx.recipe.plan import Plan
 from featx.recipe.published import BesideRow, beside_rows
 from featx.recipe.state import RunState
-from featx.records import Comparison, RunRecord
+from featx.records import Comparison, RunRecord, to_json
 from featx.runs import load_run
 
 REPORT = "results.md"
@@ -30,15 +32,15 @@ class Section:
     comparison : Comparison
     records : tuple of RunRecord
         In the order of the comparison's rows.
-    stages : tuple of str
-        The stage that each record is of.
+    stages : tuple of tuple of str
+        The stages that made each record: stages that ask for the same run have it in common.
     """
 
     data: str
     target: str
     comparison: Comparison
     records: tuple[RunRecord, ...]
-    stages: tuple[str, ...]
+    stages: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,20 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
     -------
     Outcome
     """
-    found: dict[tuple[str, str], dict[str, tuple[str, RunRecord]]] = {}
+    found: dict[tuple[str, str], dict[str, tuple[tuple[str, ...], RunRecord]]] = {}
     for step in plan.steps:
         if step.data is None or not state.is_finished(step.stage.name, step.digest):
             continue
         for name in state.stages[step.stage.name].records:
             record = load_run(plan.folder / name)
             place = found.setdefault((step.stage.data, str(record.split["test_digest"])), {})
-            place[f"{step.stage.name} {_identity(record)}"] = (step.stage.name, record)
+            identity = _identity(record)
+            before, _ = place.get(identity, ((), record))
+            place[identity] = (tuple(dict.fromkeys((*before, step.stage.name))), record)
     sections = []
     for (data, _), rows in found.items():
-        stages, records = zip(*rows.values(), strict=True)
+        stages = tuple(stage for stage, _ in rows.values())
+        records = tuple(record for _, record in rows.values())
         target = str(records[0].split.get("target", "class"))
         sections.append(Section(data, target, compare(records), records, stages))
     kept = {s.stage.name: state.stages[s.stage.name] for s in plan.steps if s.digest
@@ -109,7 +114,8 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
 
 
 def _identity(record: RunRecord) -> str:
-    """Return what tells a run from others of its stage; a later one of the same takes its place."""
+    """Return what tells a run from others on its test rows; of several alike the last counts."""
     key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
-    words = (record.kind, record.backbone, key, record.tap, record.head.text)
+    how = json.dumps(to_json(record.params), sort_keys=True) if record.kind in NETWORKS else ""
+    words = (record.kind, record.backbone, key, record.tap, record.head.text, how)
     return " ".join(map(str, (*words, record.shots, record.draw)))

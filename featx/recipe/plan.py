@@ -200,10 +200,38 @@ def _step(
     if reason or not data:
         return Step(stage, stage.settings, None, "", "left out", reason)
     settings, altered = stage_settings(stage, data, change)
+    if stage.kind == "zeroshot":
+        reason = _why_not_zeroshot(stage, settings, data)
+        if reason:
+            return Step(stage, settings, None, "", "left out", reason)
     notes += altered
     digest = _digest(stage, settings, data)
     done, begun = state.is_finished(stage.name, digest), state.was_begun(stage.name, digest)
     return Step(stage, settings, data, digest, "done" if done else "begun" if begun else "to run")
+
+
+def _why_not_zeroshot(stage: Stage, settings: Mapping[str, Any], data: ReadyData) -> str:
+    """Say why a stage that tests ImageNet's own classes cannot be run; empty where it can.
+
+    It needs classes in common with ImageNet, which photos that stand in may not have, and a file
+    with the classifier: neither is a reason to run nothing at all.
+    """
+    from featx.zeroshot import propose_overlap
+
+    if "mapping" not in settings and not propose_overlap(data.index.classes[0]).overlapping:
+        return "no class has the name of an ImageNet class"
+    specs = [
+        parse_backbone(name, weights=w)
+        for name, w in zip(stage_backbones(stage), settings["weights"], strict=True)
+    ]
+    asked = [spec for spec in specs if spec.weights == "imagenet"]
+    lacking = [w.backbone for w in find_weights(asked) if w.state in ("unreachable", "none")]
+    if not lacking:
+        return ""
+    return (
+        f"the ImageNet weights of {', '.join(lacking)} with the classifier are not at hand: "
+        f"--weights {stage.name}:{lacking[0]}=PATH"
+    )
 
 
 def _digest(stage: Stage, settings: Mapping[str, Any], data: ReadyData) -> str:

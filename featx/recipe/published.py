@@ -36,8 +36,8 @@ class BesideRow:
     why: str = ""
 
 
-Rows = tuple[Sequence[RunRecord], Sequence[str]]
-"""Records of one set of test rows, and the stage of each."""
+Rows = tuple[Sequence[RunRecord], Sequence[Sequence[str]]]
+"""Records of one set of test rows, and the stages of each."""
 
 
 def beside_rows(published: Sequence[Published], sections: Sequence[Rows]) -> tuple[BesideRow, ...]:
@@ -63,8 +63,8 @@ def _beside(row: Published, sections: Sequence[Rows]) -> BesideRow:
     for records, stages in sections:
         chosen = [
             record
-            for record, stage in zip(records, stages, strict=True)
-            if stage == row.ours["stage"] and _matches(record, row.ours)
+            for record, names in zip(records, stages, strict=True)
+            if row.ours["stage"] in names and _matches(record, row.ours)
         ]
         if chosen:
             groups += [
@@ -73,6 +73,8 @@ def _beside(row: Published, sections: Sequence[Rows]) -> BesideRow:
             ]
     if not groups:
         return BesideRow(row, "", {}, f"stage {row.ours['stage']!r} has no such run")
+    exact = [g for g in groups if g[1][0].head.text == row.ours.get("head")]
+    groups = exact or groups
     if len(groups) > 1:
         names = ", ".join(name for name, _ in groups)
         return BesideRow(row, "", {}, f"{len(groups)} of our runs match it: {names}")

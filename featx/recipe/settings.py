@@ -108,17 +108,16 @@ def stage_settings(
     settings = {k: _listed(v) if k in SEQUENCES else v for k, v in stage.settings.items()}
     notes: list[str] = []
     backbones = stage_backbones(stage)
+    least: list[int] = [BACKBONES.get(parse_spec(b)[0]).min_size for b in backbones]
     if "weights" in known and backbones and "weights" not in settings:
         settings["weights"] = [_weights_of(stage, b, data, change) for b in backbones]
     if change.epochs is not None:
         settings |= {key: change.epochs for key in known if key.endswith("epochs")}
     if change.image_size is not None and "image_size" in known and stage.kind != "zeroshot":
-        least = [BACKBONES.get(parse_spec(b)[0]).min_size for b in backbones]
-        settings["image_size"] = max([change.image_size, *least])
-        if settings["image_size"] > change.image_size:
-            notes.append(
-                f"{stage.name}: images of {settings['image_size']} pixels, the least it takes"
-            )
+        size = max([change.image_size, *least])
+        if size > change.image_size:
+            notes.append(f"{stage.name}: images of {size} pixels, the least it takes")
+        settings["image_size"] = size
     if "shots" in settings:
         settings["shots"] = _shots(stage, settings["shots"], data, notes)
     return settings, notes
@@ -160,11 +159,13 @@ def _require(name: str, known: Sequence[str], what: str, recipe: Recipe) -> None
 
 
 def _weights_of(stage: Stage, backbone: str, data: ReadyData, change: Overrides) -> str:
-    default = "auto" if data.source == "digits" else "imagenet"
-    for name in (f"{stage.name}:{backbone}", backbone, ""):
+    own = f"{stage.name}:{backbone}"
+    if stage.kind == "zeroshot":  # its file has the classifier, which those of the others lack
+        return change.weights.get(own, "imagenet")
+    for name in (own, backbone, ""):
         if name in change.weights:
             return change.weights[name]
-    return default
+    return "auto" if data.source == "digits" else "imagenet"
 
 
 def _shots(stage: Stage, asked: Any, data: ReadyData, notes: list[str]) -> list[int | None]:
