@@ -18,7 +18,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install extract classify run test format check faults clean
+.PHONY: help install extract classify report run test format check faults clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -39,6 +39,9 @@ extract: $(STAMP)  ## Run the backbones over DATA once and cache the features
 
 classify: $(STAMP)  ## Fit and compare HEADS on the cached features
 	$(BIN)/featx classify '$(DATA)' --backbone '$(BACKBONES)' --pooling '$(POOLING)' --weights '$(WEIGHTS)' --head '$(HEADS)' --shots '$(SHOTS)' $(ARGS)
+
+report: $(STAMP)  ## Write the runs on DATA as one page: report/report.html
+	$(BIN)/featx report '$(DATA)' $(ARGS)
 
 run: $(STAMP)  ## Run RECIPE, an experiment as a file, on DATA; see featx list recipes
 	$(BIN)/featx run '$(RECIPE)' $(if $(filter-out file,$(origin DATA)),--data '$(DATA)') $(ARGS)

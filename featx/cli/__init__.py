@@ -23,6 +23,7 @@ from featx.cli.doctor import doctor
 from featx.cli.export import export
 from featx.cli.extract import extract
 from featx.cli.list import list_command
+from featx.cli.report import report
 from featx.cli.predict import predict
 from featx.cli.run import run
 from featx.cli.zeroshot import zeroshot
@@ -48,6 +49,7 @@ app.add_command(export)
 app.add_command(predict)
 app.add_command(zeroshot)
 app.add_command(cache)
+app.add_command(report)
 app.add_command(list_command)
 app.add_command(doctor)
 

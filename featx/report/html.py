@@ -14,7 +14,7 @@ from importlib.resources import files
 from typing import Any
 
 from featx.report.blocks import Chart, Report, Table
-from featx.report.numbers import NONE, is_number, write_percent, write_value
+from featx.report.numbers import NONE, is_number, write_value
 
 MAX_ROWS = 1_000
 """Rows of one table; the JSON has all."""
@@ -45,7 +45,6 @@ def write_html(report: Report) -> str:
         kind=lambda block: type(block).__name__,
         lay_out=_lay_out,
         is_number=lambda kind: is_number(kind) and kind != "interval",
-        percent=write_percent,
         max_rows=MAX_ROWS,
         css=sources["report.css"],
         js=sources["report.js"],
@@ -80,13 +79,13 @@ def _lay_out(table: Table) -> dict[str, Any]:
 
 
 def _constant_columns(table: Table) -> list[int]:
-    """Return the columns of words and counts that say the same in every row of a wide table."""
+    """Return the columns that say the same in every row of a wide table."""
     if len(table.rows) < 2 or len(table.columns) < 10:
         return []
     return [
         i
         for i, column in enumerate(table.columns)
-        if column.kind in ("text", "count") and len({row[i] for row in table.rows}) == 1
+        if column.kind in ("text", "count", "seconds") and len({row[i] for row in table.rows}) == 1
         if table.rows[0][i] not in (None, "")
     ]
 

@@ -103,7 +103,7 @@ def _selection_chart(
         figure(
             traces,
             axis(parameter, type="log", **power_ticks([p["value"] for *_, c in found for p in c])),
-            axis("accuracy, held-out training images", tickformat=".2f"),
+            axis("held-out accuracy", tickformat=".2f"),
         ),
         table=Table(
             f"selection-{parameter}",

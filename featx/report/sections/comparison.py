@@ -206,8 +206,8 @@ def pareto_front(groups: Sequence[Group]) -> list[Group]:
 def _learning_curves(subject: Subject) -> Chart | None:
     lines: dict[tuple[str, ...], list[Group]] = {}
     for group in subject.comparison.groups:
-        words = (group["kind"], group["backbone"], group["tap"], group["head"])
-        lines.setdefault(words, []).append(group)
+        model = (group["kind"], group["backbone"], group["tap"], group["head"])
+        lines.setdefault(model, []).append(group)
     curves = {
         words: sorted(groups, key=lambda g: _images_a_class(subject, g))
         for words, groups in lines.items()

@@ -93,7 +93,7 @@
   function draw(plot) {
     const chart = charts[plot.dataset.chart];
     const figure = paint({ data: chart.data, layout: chart.layout });
-    const zoom = plot.dataset.chart === "map" || plot.dataset.chart === "confusion";
+    const zoom = plot.dataset.chart === "map" || plot.dataset.chart === "confusion" && chart.data[0].x.length > 12;
     const coarse = window.matchMedia("(pointer: coarse)").matches;
     const style = getComputedStyle(document.body);
     figure.data.forEach((trace, i) => { trace.visible = plot.hiddenTraces?.has(i) ? false : true; });
