@@ -23,8 +23,8 @@ from featx.cli.doctor import doctor
 from featx.cli.export import export
 from featx.cli.extract import extract
 from featx.cli.list import list_command
-from featx.cli.report import report
 from featx.cli.predict import predict
+from featx.cli.report import report
 from featx.cli.run import run
 from featx.cli.zeroshot import zeroshot
 from featx.errors import FeatxError
