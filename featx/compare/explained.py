@@ -48,8 +48,8 @@ EXPLANATIONS = {
     ),
     "not-converged": (
         "A solver stopped at its limit of iterations before it met its tolerance. The row is of an "
-        "unfinished fit, usually a little worse than the finished one. A smaller C, or more "
-        "iterations (max_iter), settle it."
+        "unfinished fit, usually a little worse than the finished one. A smaller C converges "
+        "sooner, and is often as accurate."
     ),
     "c-at-grid-edge": (
         "The best value of the searched parameter was the first or last that was tried, and still "

@@ -8,7 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 MAX_LINES = 8
-"""Lines in one chart: as many as there are colours that can be told apart."""
+"""Lines in one chart: more cannot be followed."""
+
+COLOURS = 10
+"""Colours that there are, "@c0" to "@c9"."""
 
 KIND_NAMES = {
     "head": "Head on frozen features",
@@ -38,7 +41,7 @@ def shorten(name: str, most: int = 32) -> str:
 
 def colour(i: int) -> str:
     """Return the colour of the i-th line."""
-    return f"@c{i % MAX_LINES}"
+    return f"@c{i % COLOURS}"
 
 
 def axis(title: str, **more: Any) -> dict[str, Any]:

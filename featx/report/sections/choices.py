@@ -103,7 +103,7 @@ def _selection_chart(
         figure(
             traces,
             axis(parameter, type="log", **power_ticks([p["value"] for *_, c in found for p in c])),
-            axis("held-out accuracy", tickformat=".2f"),
+            axis("held-out accuracy", tickformat=".3~f"),
         ),
         table=Table(
             f"selection-{parameter}",
@@ -187,7 +187,7 @@ def _history(
         figure(
             traces,
             axis("epoch", rangemode="tozero"),
-            axis(low, tickformat=".2f"),
+            axis(low, tickformat=".3~f"),
         ),
         table=Table(
             f"history-{low}",

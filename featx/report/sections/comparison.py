@@ -143,7 +143,7 @@ def _accuracy_and_time(subject: Subject) -> Chart:
             axis(
                 "total time, photos to predictions", type="log", **log_ticks(min(times), max(times))
             ),
-            axis("accuracy", tickformat=".2f"),
+            axis("accuracy", tickformat=".3~f"),
             hovermode="closest",
             annotations=[
                 {
@@ -261,7 +261,7 @@ def _learning_curves(subject: Subject) -> Chart | None:
                 tickvals=list(ticks),
                 ticktext=list(ticks.values()),
             ),
-            axis("accuracy", tickformat=".2f"),
+            axis("accuracy", tickformat=".3~f"),
         ),
         table=_curve_table(subject, [curves[words] for words in ranked]),
         note="Bands: 95% over test images, of the mean over draws. All images is shown at their "

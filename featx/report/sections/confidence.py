@@ -92,8 +92,12 @@ def _calibration(subject: Subject, confidence: np.ndarray, right: np.ndarray) ->
         "customdata": [b["rows"] for b in bins],
         "hovertemplate": "confidence %{x:.2f}<br>right %{y:.2f}<br>%{customdata} images"
         "<extra></extra>",
-        "line": {"color": "@c0", "width": 2},
-        "marker": {"color": "@c0", "size": 7},
+        "line": {"color": "@c0", "width": 1.5},
+        "marker": {
+            "color": "@c0",
+            "opacity": 1,
+            "size": [4 + 14 * (b["rows"] / len(confidence)) ** 0.5 for b in bins],
+        },
     }
     diagonal = {
         "type": "scatter",
@@ -129,7 +133,8 @@ def _calibration(subject: Subject, confidence: np.ndarray, right: np.ndarray) ->
                 for b in bins
             ),
         ),
-        note=f"On the dotted line a model is right as often as it says. {told} Lines: 95%.",
+        note="On the dotted line a model is right as often as it says. A mark's size goes with its "
+        f"number of images; bars: 95%. {told}".rstrip(),
         height=400,
         half=True,
     )

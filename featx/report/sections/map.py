@@ -10,7 +10,7 @@ import numpy as np
 from featx.errors import CacheError
 from featx.records import FeatureSet
 from featx.report.blocks import Chart, Column, Section, Table, Text
-from featx.report.figures import MAX_LINES, colour, figure, plain
+from featx.report.figures import COLOURS, colour, figure, plain
 from featx.report.numbers import count_of
 from featx.report.subject import Subject
 
@@ -111,7 +111,7 @@ def _chart(subject: Subject, tests: np.ndarray, points: np.ndarray, method: str)
     y_true = subject.test_set.labels[tests] if subject.test_set else tests
     y_pred = arrays["y_pred"][tests] if "y_pred" in arrays else y_true
     wrong = y_true != y_pred
-    coloured = len(names) <= MAX_LINES
+    coloured = len(names) <= COLOURS
     parts: list[tuple[str, str, np.ndarray]] = (
         [(name, colour(c), y_true == c) for c, name in enumerate(names)]
         if coloured
