@@ -116,7 +116,7 @@ def list_layers(spec: BackboneSpec) -> list[tuple[str, tuple[int, ...]]]:
     """Return name and output shape (without the batch) of every layer that can be a tap."""
     with channels_last():
         backbone = call_builder(spec, include_top=False)
-    layers = _named_layers(backbone)
+    layers = name_layers(backbone)
     return [(name, tuple(layer.output.shape[1:])) for name, layer in layers.items()]
 
 
@@ -188,7 +188,7 @@ def _tap_tensor(backbone: Any, spec: BackboneSpec, tap: TapSpec) -> Any:
         raise SpecError(f"Unknown pooling {tap.pooling!r}. Use one of: {', '.join(POOLINGS)}.")
     if not tap.layer:
         return backbone.output
-    layers = _named_layers(backbone)
+    layers = name_layers(backbone)
     if tap.layer not in layers:
         hint = f"See: featx list layers {_quoted(spec.text)}"
         raise UnknownNameError(
@@ -197,8 +197,8 @@ def _tap_tensor(backbone: Any, spec: BackboneSpec, tap: TapSpec) -> Any:
     return layers[tap.layer].output
 
 
-def _named_layers(backbone: Any) -> dict[str, Any]:
-    """Layers that can be taps, by the names they have in a fresh process.
+def name_layers(backbone: Any) -> dict[str, Any]:
+    """Return the layers that can be taps, by the names they have in a fresh process.
 
     Keras numbers layers without a name of their own on and on: the first Conv2D of a process is
     conv2d, that of the next model conv2d_94. Counting starts afresh here with each backbone.

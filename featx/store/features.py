@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -90,7 +91,9 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
     )
 
 
-def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str]) -> np.ndarray:
+def load_rows(
+    entry: CacheEntry, tap: str, digests: Sequence[str], *, lazy: bool = False
+) -> Any:
     """Read the rows of images by their digests, whether or not a view shows them.
 
     Parameters
@@ -98,10 +101,12 @@ def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str]) -> np.ndarray
     entry : CacheEntry
     tap : str
     digests : sequence of str
+    lazy : bool
+        Leave the rows on the disk.
 
     Returns
     -------
-    ndarray of shape (n, width), float32
+    ndarray of shape (n, width), float32, or LazyFeatures
         In the order of `digests`.
 
     Raises
@@ -123,7 +128,8 @@ def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str]) -> np.ndarray
         places = np.array([rows[d] for d in digests], np.int64).reshape(-1, 2)
         try:
             pool = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
-            return np.asarray(LazyFeatures(pool, tap, state.shapes[tap], places))
+            found = LazyFeatures(pool, tap, state.shapes[tap], places)
+            return found if lazy else np.asarray(found)
         except CacheCorruptError:
             if last or all((entry.parts_dir / name).exists() for name in state.parts):
                 raise  # else parts were merged since they were listed

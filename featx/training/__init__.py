@@ -22,6 +22,7 @@ from featx.training.precision import PRECISIONS, build_under, training_policy
 from featx.training.record import network_record
 from featx.training.rows import FitRows, hold_out, list_draws
 from featx.training.train import (
+    BuiltNetwork,
     NetworkPlan,
     TrainingPart,
     checkpoint_folder,
@@ -34,6 +35,7 @@ __all__ = [
     "OPTIMIZERS",
     "PRECISIONS",
     "PRESETS",
+    "BuiltNetwork",
     "Checkpoint",
     "CheckpointFolder",
     "FitOutcome",

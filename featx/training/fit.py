@@ -60,11 +60,15 @@ class Rows:
     Attributes
     ----------
     X : array of shape (n, height, width, 3), uint8, or lazy images
+        Of a network's tail: what it takes in their place.
     y : ndarray of shape (n,), int
+    digests : tuple of str
+        Of the images; empty where they are not known.
     """
 
     X: Any
     y: np.ndarray
+    digests: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.y)

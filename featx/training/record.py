@@ -34,6 +34,7 @@ def network_record(
     head: HeadSpec,
     params: Mapping[str, Any],
     backbone: str = "",
+    extract_seconds: float = 0.0,
     select_seconds: float = 0.0,
     cost: Mapping[str, Any] | None = None,
 ) -> RunRecord:
@@ -59,6 +60,8 @@ def network_record(
         Everything it was trained with.
     backbone : str
         Text of the pretrained backbone, where there is one.
+    extract_seconds : float
+        Of features computed, beside the decoding of the images.
     select_seconds : float
     cost : mapping, optional
         More to put among the costs.
@@ -110,7 +113,7 @@ def network_record(
             "curve": [],
         },
         seconds={
-            "extract": float(features.provenance.get("decode_seconds") or 0.0),
+            "extract": float(features.provenance.get("decode_seconds") or 0.0) + extract_seconds,
             "select": select_seconds,
             "fit": outcome.fit_seconds,
             "predict": predict_seconds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from featx.runs import load_run, save_run
 from featx.training.augment import format_augment
 from featx.training.checkpoint import Checkpoint, CheckpointFolder
 from featx.training.fit import FitSpec, Rows, fit_network
-from featx.training.network import save_network
+from featx.training.network import count_parameters, save_network
 from featx.training.precision import build_under, training_policy
 from featx.training.record import network_record
 from featx.training.rows import hold_out, list_draws
@@ -47,12 +47,42 @@ class TrainingPart:
     image_size : (int, int)
     seed : int
         Of the draw.
+    held : Rows, optional
+        The rows that stopping is decided on.
     """
 
     train: Rows
     classes: tuple[str, ...]
     image_size: tuple[int, int]
     seed: int
+    held: Rows | None = None
+
+
+@dataclass(frozen=True)
+class BuiltNetwork:
+    """A fresh network, and what of it is to be trained on which rows.
+
+    Attributes
+    ----------
+    network : keras.Model
+        uint8 pixels to probabilities; what is tested and saved.
+    tail : keras.Model, optional
+        What is trained in its place: a network that shares its weights, and takes `train` and
+        `held` instead of pixels.
+    train, held : Rows, optional
+        What the tail learns from and stops on, in the order of the part's own.
+    seconds : mapping
+        What building took: "extract" (features computed) and "select" (a head fitted).
+    cost : mapping
+        More to put among the costs of the record.
+    """
+
+    network: Any
+    tail: Any = None
+    train: Rows | None = None
+    held: Rows | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    cost: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -67,8 +97,8 @@ class NetworkPlan:
         What its row is called.
     build : callable
         Takes a `TrainingPart` and returns a fresh network: uint8 pixels to probabilities, its
-        last layer a softmax (`featx.training.classify`), `trainable` set as it is to be trained.
-        Equal parts must give equal networks.
+        last layer a softmax (`featx.training.classify`), `trainable` set as it is to be trained;
+        or a `BuiltNetwork`. Equal parts must give equal networks.
     fit : FitSpec
     backbone : str
         Text of the pretrained backbone, where there is one.
@@ -191,13 +221,18 @@ def _train_one(
 ) -> tuple[RunRecord, Any]:
     import_keras().utils.clear_session(free_memory=True)
     rows = hold_out(training, draw)
-    train = Rows(training.take(rows.fit), training.y[rows.fit])
-    held = Rows(training.take(rows.held), training.y[rows.held]) if len(rows.held) else None
+    train = _rows(training, rows.fit)
+    held = _rows(training, rows.held) if len(rows.held) else None
     size = tuple(features.X.shape[1:3])
     with build_under(training_policy(plan.fit.precision)):
-        network = plan.build(TrainingPart(train, features.classes, size, draw.seed))
+        found = plan.build(TrainingPart(train, features.classes, size, draw.seed, held))
+        built = found if isinstance(found, BuiltNetwork) else BuiltNetwork(found)
+        network, tail = built.network, built.tail
+        if tail is not None:
+            assert built.train is not None
+            train, held = built.train, built.held
         outcome = fit_network(
-            network,
+            network if tail is None else tail,
             train,
             held,
             plan.fit,
@@ -206,6 +241,7 @@ def _train_one(
             progress=show,
             name=plan.name,
         )
+        outcome = replace(outcome, parameters=count_parameters(network))
     counts = np.unique(training.y[draw.train], return_counts=True)[1]
     record = network_record(
         plan.kind,
@@ -219,9 +255,16 @@ def _train_one(
         head=plan.head,
         params={**fit_params(plan.fit, size), **plan.params},
         backbone=plan.backbone,
-        cost={"rows_a_class": [int(counts.min()), int(counts.max())]},
+        extract_seconds=built.seconds.get("extract", 0.0),
+        select_seconds=built.seconds.get("select", 0.0),
+        cost={"rows_a_class": [int(counts.min()), int(counts.max())], **built.cost},
     )
     return record, network
+
+
+def _rows(training: TrainingRows, positions: np.ndarray) -> Rows:
+    digests = training.pick(training.digests, positions)
+    return Rows(training.take(positions), training.y[positions], digests)
 
 
 def fit_params(fit: FitSpec, image_size: tuple[int, int]) -> dict[str, Any]:
