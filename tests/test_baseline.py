@@ -81,9 +81,9 @@ def test_a_backbone_from_scratch_learns_all_its_weights_behind_its_own_preproces
     trained = sum(int(np.prod(w.shape)) for w in network.trainable_weights)
     assert trained == 213_072 + 3 * 257  # without and with a softmax; moving averages are not
     black = np.zeros((1, 32, 32, 3), np.uint8)
-    (place,) = [i for i, layer in enumerate(network.layers) if hasattr(layer, "layers")]
-    keras = import_keras()
-    seen = keras.Model(network.inputs, network.layers[place - 1].output)
+    (trunk,) = [layer for layer in network.layers if hasattr(layer, "layers")]
+    fed = trunk._inbound_nodes[-1].input_tensors[0]
+    seen = import_keras().Model(network.inputs, fed)
     assert np.asarray(seen(black)).max() == -1, "MobileNet wants -1 to 1"
 
 
@@ -347,9 +347,12 @@ def test_a_file_in_the_way_of_the_runs(folder: Path) -> None:
 @pytest.mark.slow
 def test_a_killed_process_goes_on_after_its_last_finished_epoch(folder: Path) -> None:
     """SIGKILL a real process in training; the next one ends where an undisturbed one does."""
-    words = [sys.executable, "-m", "featx", "baseline", str(folder), "--image-size", "16"]
-    words += ["--epochs", "15", "--patience", "15", "--net", "small_cnn", "--quiet", "--json"]
-    words += ["--augment", "flip+rotation(0.1)", "--batch-size", "4"]
+    options: dict[str, Any] = {
+        "nets": ["small_cnn"], "image_size": 16, "epochs": 15, "patience": 15, "batch_size": 4,
+        "augment": "flip+rotation(0.1)",
+    }  # fmt: skip
+    code = f"from featx.baseline import baseline; baseline({str(folder)!r}, **{options!r})"
+    words = [sys.executable, "-c", code]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
     try:
         deadline = time.monotonic() + 120
@@ -362,8 +365,8 @@ def test_a_killed_process_goes_on_after_its_last_finished_epoch(folder: Path) ->
         process.wait()
     kept = _epochs_kept()
     assert 2 <= kept < 15
-    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([*words, "--runs-dir", "straight"], check=True, stdout=subprocess.DEVNULL)
+    baseline(folder, **options)
+    baseline(folder, runs_dir="straight", **options)
     (resumed,), (straight,) = load_runs("runs"), load_runs("straight")
     assert resumed.cost["resumed_after"] >= kept
     assert resumed.cost["epochs"] == straight.cost["epochs"] == 15
