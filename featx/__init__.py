@@ -70,7 +70,7 @@ class _Package(ModuleType):
     """The package itself, which is handed each of its modules once that is imported."""
 
     def __setattr__(self, name: str, value: object) -> None:
-        if name in _CALLED and isinstance(value, ModuleType):
+        if name in _CALLED and isinstance(value, ModuleType) and hasattr(value, name):
             value.__class__ = _CalledModule
             value.__dict__["__wrapped__"] = getattr(value, name)  # signatures are read off it
         super().__setattr__(name, value)
