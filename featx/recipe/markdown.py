@@ -8,7 +8,7 @@ from typing import Any
 
 from featx.compare import break_even, comparison_json, format_break_even, format_table
 from featx.compare.table import verdict
-from featx.recipe.outcome import REPORT, Outcome, Section
+from featx.recipe.outcome import REPORT, Outcome, Section, page_names
 from featx.recipe.plan import Plan, Step, describe_stage
 from featx.recipe.tables import (
     Table,
@@ -38,7 +38,8 @@ def outcome_text(outcome: Outcome) -> str:
         parts.append(set_table(beside_table(outcome.beside), BESIDE_LEFT) + "\n")
     parts += [f"left out: {s.stage.name}: {s.reason}" for s in _left_out(outcome.plan)]
     folder = outcome.plan.folder
-    parts.append(f"Records, and these tables as Markdown: {folder / REPORT}")
+    pages = ", ".join(page_names(outcome))
+    parts.append(f"All tables: {folder / REPORT}; figures: {pages} there")
     return "\n".join(parts)
 
 

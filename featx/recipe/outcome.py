@@ -113,6 +113,13 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
     )
 
 
+def page_names(outcome: Outcome) -> list[str]:
+    """Return the file name of each section's report: "report.html", or one a data set and target."""
+    if len(outcome.sections) == 1:
+        return ["report.html"]
+    return [f"report-{s.data}-{s.target}.html" for s in outcome.sections]
+
+
 def _identity(record: RunRecord) -> str:
     """Return what tells a run from others on its test rows; of several alike the last counts."""
     key = record.key.digest() if record.key else str([p["key"] for p in record.parts])

@@ -10,10 +10,11 @@ from typing import Any
 from featx.errors import FeatxError
 from featx.recipe.kinds import STAGE_KINDS
 from featx.recipe.markdown import outcome_markdown
-from featx.recipe.outcome import REPORT, Outcome, read_outcome
+from featx.recipe.outcome import REPORT, Outcome, page_names, read_outcome
 from featx.recipe.plan import Plan, Step, plan_recipe
 from featx.recipe.state import FOLDER, RunState, reporting, sole_run
 from featx.records import to_json
+from featx.report import write_report
 
 Tell = Callable[[str], object]
 """Told one line as each stage begins and ends."""
@@ -47,7 +48,8 @@ def run_recipe(
     Returns
     -------
     Outcome
-        Records, and `results.md`, are in `outcome.plan.folder`.
+        Records, `results.md`, and an HTML page for each set of test rows are in
+        `outcome.plan.folder`.
 
     Raises
     ------
@@ -92,6 +94,16 @@ def run_recipe(
         outcome = read_outcome(plan, state, tuple(ran))
         with reporting(plan.folder):
             (plan.folder / REPORT).write_text(outcome_markdown(outcome), encoding="utf-8")
+        for section, name in zip(outcome.sections, page_names(outcome), strict=True):
+            if not ran and (plan.folder / name).is_file():
+                continue
+            write_report(
+                section.records[0].dataset,
+                out=plan.folder / name,
+                runs_dir=plan.folder,
+                cache_dir=plan.cache_dir,
+                test_rows=str(section.records[0].split["test_digest"]),
+            )
     return outcome
 
 
