@@ -21,6 +21,12 @@ from featx.cli import options
     help="A file ending in .html, .md, .csv or .json, or a folder for all four.",
 )
 @click.option(
+    "--photos",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Where the photos are now, if they moved. [default: where they were]",
+)
+@click.option(
     "--test-rows",
     default="",
     metavar="DIGITS",
@@ -33,6 +39,7 @@ from featx.cli import options
 def report(
     data: str | None,
     out: Path,
+    photos: Path | None,
     test_rows: str,
     cache_dir: Path,
     runs_dir: Path,
@@ -49,7 +56,12 @@ def report(
     from featx.report.document import report_document
 
     content, paths = write_report(
-        data, out=out, runs_dir=runs_dir, cache_dir=cache_dir, test_rows=test_rows
+        data,
+        out=out,
+        runs_dir=runs_dir,
+        cache_dir=cache_dir,
+        photos=photos,
+        test_rows=test_rows,
     )
     if as_json:
         options.echo_json(report_document(content))

@@ -36,6 +36,7 @@ def make_report(
     *,
     runs_dir: str | os.PathLike[str] = "runs",
     cache_dir: str | os.PathLike[str] = "features",
+    photos: str | os.PathLike[str] | None = None,
     test_rows: str = "",
 ) -> Report:
     """Gather what is to be said of the runs on one data set.
@@ -44,11 +45,14 @@ def make_report(
     ----------
     data : str or path, optional
         What was given to `featx extract`, or the data set's name. May be left out where `runs_dir`
-        has runs of one data set only. A folder is also where photos are looked for first.
+        has runs of one data set only.
     runs_dir : path
         With the run records.
     cache_dir : path
         With the features; without it there is no map and less about the data.
+    photos : path, optional
+        Folder that the data set's paths start from, where it moved since it was tested on. Only
+        photos that have the same bytes still are shown.
     test_rows : str
         First digits of the digest of the test rows, where there are runs on several: only runs on
         the same rows can be compared. Default: the rows of the latest run.
@@ -66,7 +70,10 @@ def make_report(
         message lists them.
     """
     chosen = choose_runs(data, runs_dir, test_rows=test_rows)
-    return list_sections(Subject.gather(chosen, data=data, cache_dir=Path(cache_dir)))
+    folder = photos or data
+    if photos is not None and not os.path.isdir(photos):
+        raise SpecError(f"There is no folder {os.fspath(photos)!r} to take photos from.")
+    return list_sections(Subject.gather(chosen, photos=folder, cache_dir=Path(cache_dir)))
 
 
 def write_report(
@@ -75,13 +82,14 @@ def write_report(
     out: str | os.PathLike[str] = "report",
     runs_dir: str | os.PathLike[str] = "runs",
     cache_dir: str | os.PathLike[str] = "features",
+    photos: str | os.PathLike[str] | None = None,
     test_rows: str = "",
 ) -> tuple[Report, list[Path]]:
     """Write the report of the runs on one data set.
 
     Parameters
     ----------
-    data, runs_dir, cache_dir, test_rows
+    data, runs_dir, cache_dir, photos, test_rows
         As `make_report`.
     out : path
         A file ending in .html, .md, .csv or .json, which alone is written; or a folder, made where
@@ -101,7 +109,9 @@ def write_report(
         As `make_report`, or `out` has another suffix.
     """
     paths = _list_paths(Path(out))
-    report = make_report(data, runs_dir=runs_dir, cache_dir=cache_dir, test_rows=test_rows)
+    report = make_report(
+        data, runs_dir=runs_dir, cache_dir=cache_dir, photos=photos, test_rows=test_rows
+    )
     for path in paths:
         text = FORMATS[path.suffix.lower().lstrip(".")](report)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")

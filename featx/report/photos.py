@@ -132,7 +132,7 @@ def measure_image(file: str | os.PathLike[str] | io.BytesIO) -> tuple[int, int]:
     return (height, width) if read_orientation(exif) > 4 else (width, height)
 
 
-def list_roots(data: str | os.PathLike[str] | None, source: str, root: str) -> list[str]:
+def list_roots(named: str | os.PathLike[str] | None, source: str, root: str) -> list[str]:
     """Return the folders that photos may lie in: the one named, then those noted when testing."""
-    given = [os.path.abspath(data)] if data is not None and os.path.isdir(data) else []
+    given = [os.path.abspath(named)] if named is not None and os.path.isdir(named) else []
     return [*given, root, *([source] if os.path.isdir(source) else [])]

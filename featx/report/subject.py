@@ -61,9 +61,12 @@ class Subject:
 
     @classmethod
     def gather(
-        cls, chosen: ChosenRuns, *, data: str | os.PathLike[str] | None, cache_dir: Path
+        cls, chosen: ChosenRuns, *, photos: str | os.PathLike[str] | None, cache_dir: Path
     ) -> Subject:
-        """Compare the runs, and find the winner's scores, the cache and the photos."""
+        """Compare the runs, and find the winner's scores, the cache and the photos.
+
+        `photos` is where photos are looked for first, if it is a folder.
+        """
         comparison = compare(chosen.records)
         groups = comparison.groups
         winner = next(g for g in groups if g["name"] == comparison.baseline)
@@ -82,7 +85,7 @@ class Subject:
             photos=Photos(
                 tested.paths if tested else (),
                 tested.digests if tested else (),
-                list_roots(data, tested.source, tested.root) if tested else (),
+                list_roots(photos, tested.source, tested.root) if tested else (),
             ),
             findings=(*chosen.findings, *comparison.findings),
         )

@@ -52,7 +52,7 @@ def show_mistakes(subject: Subject) -> Section | None:
             1,
             Text(
                 "The photos are not where they were when the models were tested, or have changed. "
-                "Where they moved as a whole, name their folder: featx report FOLDER."
+                "Where they moved as a whole, --photos names their folder."
             ),
         )
     return Section("mistakes", "Mistakes", tuple(blocks))
