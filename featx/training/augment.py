@@ -6,6 +6,7 @@ not have these layers. Images come and go as uint8, so that a network sees what 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -186,10 +187,8 @@ def _channel_shift(keras: Any, amount: float, seed: int) -> Any:
 def _parse_part(part: str, text: str) -> tuple[str, dict[str, Any]]:
     if not part:
         raise SpecError(f"The augmentation {text!r} has an empty part: write flip+zoom(0.1).")
-    # Words need no quotes here: flip(both) is flip("both").
-    for word in FLIPS:
-        part = part.replace(f"({word})", f"('{word}')")
-    return parse_spec(part)
+    # A word needs no quotes here: flip(both) is flip("both").
+    return parse_spec(re.sub(r"\(\s*([A-Za-z]+)\s*\)$", r"('\1')", part))
 
 
 def _checked(part: str, key: str, value: Any) -> Any:
