@@ -7,6 +7,7 @@ DATA      ?= digits
 BACKBONES ?= mobilenet
 POOLING   ?= avg
 HEADS     ?= linear_svc,logreg,mlp
+NETS      ?= simple_cnn,small_cnn
 RECIPE    ?= small-backbones
 SHOTS     ?= all
 # The embedded sample must work without a network; photos deserve real weights.
@@ -18,11 +19,11 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: help install extract classify report run test format check faults clean
+.PHONY: help install extract classify baseline report run test format check docs faults clean
 
 help:  ## Show this list
 	@awk -F':.*## ' '/^[a-z%-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= SHOTS= WEIGHTS= RECIPE= ARGS= (lists take commas)"
+	@echo "  Variables: DATA= BACKBONES= POOLING= HEADS= NETS= SHOTS= WEIGHTS= RECIPE= ARGS= (lists take commas)"
 
 $(STAMP): setup.cfg pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,6 +40,9 @@ extract: $(STAMP)  ## Run the backbones over DATA once and cache the features
 
 classify: $(STAMP)  ## Fit and compare HEADS on the cached features
 	$(BIN)/featx classify '$(DATA)' --backbone '$(BACKBONES)' --pooling '$(POOLING)' --weights '$(WEIGHTS)' --head '$(HEADS)' --shots '$(SHOTS)' $(ARGS)
+
+baseline: $(STAMP)  ## Train NETS from scratch on the images, to hold the heads against
+	$(BIN)/featx baseline '$(DATA)' --net '$(NETS)' --shots '$(SHOTS)' $(ARGS)
 
 report: $(STAMP)  ## Write the runs on DATA as one page: report/report.html
 	$(BIN)/featx report '$(DATA)' $(ARGS)
@@ -58,6 +62,9 @@ check: $(STAMP)  ## Lint, type-check, and check the installed packages
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/python -m pip check
+
+docs: $(STAMP)  ## Write the reference pages, docs/commands.md and docs/api.md, anew
+	$(BIN)/python docs/generate.py
 
 bench-%: $(STAMP)  ## Run one benchmark: heads, extract, store, decode; tables go to benchmarks/results
 	$(BIN)/python benchmarks/bench_$*.py $(ARGS)
