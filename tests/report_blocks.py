@@ -6,6 +6,9 @@ from typing import Any
 
 from featx.report.blocks import Block, Report, Text
 
+ODD = "<b>a & b<i> $x$ | `c`"
+"""A class name that every format must show as it is."""
+
 
 def blocks_of(report: Report, section: str) -> tuple[Block, ...]:
     return next(s.blocks for s in report.sections if s.name == section)

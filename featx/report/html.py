@@ -35,6 +35,7 @@ def write_html(report: Report) -> str:
     environment = jinja2.Environment(
         loader=jinja2.DictLoader(sources),
         autoescape=True,
+        keep_trailing_newline=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,

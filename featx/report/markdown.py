@@ -35,7 +35,7 @@ def write_markdown(report: Report) -> str:
 
 def escape(text: str) -> str:
     """Return text that Markdown shows as it is, also in a table's cell."""
-    return re.sub(r"([\\`*_\[\]<>|#~$])", r"\\\1", text.replace("\n", " "))
+    return re.sub(r"([\\`*\[\]<>|#~$]|(?<!\w)_|_(?!\w))", r"\\\1", text.replace("\n", " "))
 
 
 def _block(block: Block) -> list[str]:

@@ -11,14 +11,12 @@ from typing import Any
 import fakes
 import pytest
 from conftest import make_photos
+from report_blocks import ODD
 
 from featx import extract
 from featx.classify import classify
 from featx.records import HeadSpec, RunRecord, to_json
 from featx.runs import load_runs, save_run
-
-ODD = "<b>a & b<i> $x$ | `c`"
-"""A class name that every format must show as it is."""
 
 
 @pytest.fixture(scope="session")
