@@ -77,9 +77,11 @@ def parse_weights(texts: Sequence[str], recipe: Recipe) -> dict[str, str]:
             raise RecipeError(
                 f"Weights of {name or 'all backbones'} are given twice; once is enough."
             )
-        if value not in WORDS and not Path(value).expanduser().is_file():
+        no_name = text.lstrip().startswith("=")
+        if no_name or (value not in WORDS and not Path(value).expanduser().is_file()):
+            what = "the backbone is missing" if no_name else f"there is no file {value!r}"
             raise RecipeError(
-                f"--weights {text}: there is no file {value!r}. Write imagenet, random, auto, a "
+                f"--weights {text}: {what}. Write imagenet, random, auto, a "
                 "path for all backbones, or BACKBONE=PATH for one."
             )
         found[name] = value if value in WORDS else str(Path(value).expanduser())
