@@ -34,7 +34,7 @@ class SavedModelFormat:
     def save(self, network: Any, path: Path, spec: ModelSpec) -> None:
         """Write the folder.
 
-        "serving_default" takes pixels; `ENCODED` takes the bytes of JPEG, PNG, GIF or BMP files and
+        "serving_default" takes pixels; `ENCODED` takes the bytes of JPEG, PNG or GIF files and
         resizes by TensorFlow's antialiased bilinear rule, which is near featx's, not the same.
         """
         import tensorflow as tf
@@ -43,7 +43,8 @@ class SavedModelFormat:
         size = (spec.image.height, spec.image.width)
 
         def decode(data: Any) -> Any:
-            pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
+            # Reads PNG and GIF too; the default arithmetic for JPEG is a coarser one.
+            pixels = tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE")
             pixels = tf.image.resize(tf.cast(pixels, tf.float32), size, antialias=True)
             return tf.cast(tf.clip_by_value(tf.round(pixels), 0.0, 255.0), tf.uint8)
 
