@@ -9,9 +9,10 @@ import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
 from featx.backend import is_installed, use_backend
-from featx.engines.base import Runner
+from featx.engines.batch import Collect, Submit, memory_errors
 from featx.engines.device import cpu_batch_size
-from featx.engines.tensorflow import POLICIES
+from featx.engines.runner import Runner
+from featx.engines.tensorflow import GPU_START, POLICIES
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
@@ -50,7 +51,6 @@ class JaxEngine:
 
         height, width = spec.image.height, spec.image.width
         on_cpu = jax.default_backend() == "cpu"
-        batch_size = cpu_batch_size(height, width) * (1 if on_cpu else 8)
         graph = build_graph(spec, weights, taps, POLICIES[precision])
         names = [tap.name for tap in taps]
         constants = [v.value for v in graph.trainable_variables]
@@ -61,18 +61,33 @@ class JaxEngine:
             features, _ = graph.stateless_call(trainable, fixed, images, training=False)
             return [features[name] for name in names]
 
-        def submit(batch: np.ndarray) -> Any:
-            return infer(constants, statistics, batch)
+        def compile(batch_size: int) -> tuple[Submit, Collect]:
+            shape = (batch_size, height, width, 3)
+            with memory_errors(jax.errors.JaxRuntimeError):
+                pixels = jax.ShapeDtypeStruct(shape, np.uint8)
+                compiled = infer.lower(constants, statistics, pixels).compile()
+
+            def submit(batch: np.ndarray) -> Any:
+                # Nothing here waits: pixels go over, as uint8, while earlier batches are computed,
+                # and features come back while later ones are.
+                with memory_errors(jax.errors.JaxRuntimeError):
+                    outputs = compiled(constants, statistics, jax.device_put(batch))
+                    for output in outputs:
+                        output.copy_to_host_async()
+                return outputs
+
+            return submit, collect
 
         def collect(outputs: Any) -> list[np.ndarray]:
-            return [np.array(output) for output in outputs]
+            with memory_errors(jax.errors.JaxRuntimeError):
+                return [np.array(output) for output in outputs]
 
-        return Runner(
+        return Runner.compiled(
             graph_shapes(graph, taps),
             (height, width),
-            batch_size,
+            cpu_batch_size(height, width) * (1 if on_cpu else GPU_START),
             3,
-            submit,
-            collect,
+            compile,
             f"{spec.text} on jax in {precision}",
+            grows=not on_cpu,
         )

@@ -9,9 +9,10 @@ import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
 from featx.backend import is_installed, use_backend
-from featx.engines.base import Runner
+from featx.engines.batch import Collect, Submit, compile_or_halve, memory_errors
 from featx.engines.device import cpu_batch_size
 from featx.engines.mixed import keep_early_layers
+from featx.engines.runner import Runner
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
@@ -50,31 +51,36 @@ class OpenVinoEngine:
             )
         import openvino
 
-        batch_size = cpu_batch_size(spec.image.height, spec.image.width)
-        model, shapes = _convert(spec, weights, taps, batch_size)
-        if precision != "float32":
-            model = keep_early_layers(model, min(spec.image.height, spec.image.width))
+        height, width = spec.image.height, spec.image.width
         options = {
             "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
             "PERFORMANCE_HINT": "THROUGHPUT",
         }
-        try:
-            compiled = openvino.Core().compile_model(model, "CPU", options)
-        except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise EngineError(f"OpenVINO cannot compile {spec.text}: {reason}") from error
-        # One request more than streams run at once: the next batch is there when one is done.
-        in_flight = int(compiled.get_property("NUM_STREAMS")) + 1
-        device = Requests(compiled, in_flight)
-        return Runner(
-            shapes,
-            (spec.image.height, spec.image.width),
-            batch_size,
-            in_flight,
-            device.submit,
-            device.collect,
-            f"{spec.text} on openvino in {precision}",
-        )
+        shapes: dict[str, tuple[int, ...]] = {}
+        in_flight = 0
+
+        def compile(batch_size: int) -> tuple[Submit, Collect]:
+            nonlocal shapes, in_flight
+            try:
+                with memory_errors(RuntimeError):
+                    model, shapes = _convert(spec, weights, taps, batch_size)
+                    if precision != "float32":
+                        model = keep_early_layers(model, min(height, width))
+                    compiled = openvino.Core().compile_model(model, "CPU", options)
+                    # One request more than streams run at once: the next batch is there when one
+                    # is done.
+                    requests = max(in_flight, int(compiled.get_property("NUM_STREAMS")) + 1)
+                    device = Requests(compiled, requests)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())
+                raise EngineError(f"OpenVINO cannot compile {spec.text}: {reason}") from error
+            in_flight = in_flight or requests
+            return device.submit, device.collect
+
+        label = f"{spec.text} on openvino in {precision}"
+        device, batch_size = compile_or_halve(compile, cpu_batch_size(height, width), label)
+        size = (height, width)
+        return Runner(shapes, size, batch_size, in_flight, *device, label, compile)
 
 
 class Requests:
@@ -89,13 +95,15 @@ class Requests:
         """Start the work on `batch` (not copied) and return the request."""
         request = self._requests[self._next]
         self._next = (self._next + 1) % len(self._requests)
-        request.start_async([batch], share_inputs=True)
+        with memory_errors(RuntimeError):
+            request.start_async([batch], share_inputs=True)
         return request
 
     def collect(self, request: Any) -> list[np.ndarray]:
         """Wait for `request`; its buffers are used again, so its results are copied."""
-        request.wait()
-        return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
+        with memory_errors(RuntimeError):
+            request.wait()
+            return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
 
 
 def _convert(

@@ -9,14 +9,18 @@ import numpy as np
 
 from featx.backbones import build_graph, graph_shapes
 from featx.backend import is_installed, use_backend
-from featx.engines.base import Runner
+from featx.engines.batch import Collect, Submit, memory_errors
 from featx.engines.device import cpu_batch_size, has_gpu
+from featx.engines.runner import Runner
 from featx.errors import EngineError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 """Keras dtype policy of each precision."""
+
+GPU_START = 8
+"""Growth begins at this many times a CPU's batch: each size costs seconds to compile."""
 
 
 class TensorFlowEngine:
@@ -49,30 +53,36 @@ class TensorFlowEngine:
 
         height, width = spec.image.height, spec.image.width
         gpu = has_gpu()
-        batch_size = cpu_batch_size(height, width) * (8 if gpu else 1)
         graph = build_graph(spec, weights, taps, POLICIES[precision])
         names = [tap.name for tap in taps]
-        signature = [tf.TensorSpec((batch_size, height, width, 3), tf.uint8, name="images")]
 
-        @tf.function(input_signature=signature, jit_compile=gpu, autograph=False)
-        def infer(images: Any) -> list[Any]:
-            features = graph(images, training=False)
-            return [features[name] for name in names]
+        def compile(batch_size: int) -> tuple[Submit, Collect]:
+            signature = [tf.TensorSpec((batch_size, height, width, 3), tf.uint8, name="images")]
 
-        traced = infer.get_concrete_function()
+            @tf.function(input_signature=signature, jit_compile=gpu, autograph=False)
+            def infer(images: Any) -> list[Any]:
+                features = graph(images, training=False)
+                return [features[name] for name in names]
 
-        def submit(batch: np.ndarray) -> Any:
-            return traced(tf.constant(batch))
+            with memory_errors(tf.errors.OpError):
+                traced = infer.get_concrete_function()
 
-        def collect(outputs: Any) -> list[np.ndarray]:
-            return [output.numpy() for output in outputs]
+            def submit(batch: np.ndarray) -> Any:
+                with memory_errors(tf.errors.OpError):
+                    return traced(tf.constant(batch))
 
-        return Runner(
+            def collect(outputs: Any) -> list[np.ndarray]:
+                with memory_errors(tf.errors.OpError):
+                    return [output.numpy() for output in outputs]
+
+            return submit, collect
+
+        return Runner.compiled(
             graph_shapes(graph, taps),
             (height, width),
-            batch_size,
+            cpu_batch_size(height, width) * (GPU_START if gpu else 1),
             3 if gpu else 1,
-            submit,
-            collect,
+            compile,
             f"{spec.text} on tensorflow in {precision}",
+            grows=gpu,
         )

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from featx.datasets.decode import decode_image
-from featx.engines.base import Runner
+from featx.engines.runner import Runner
 from featx.errors import ImageError
 from featx.records import ImageSpec
 
@@ -213,7 +213,7 @@ class _Lane:
     def add(self, digest: str, image: np.ndarray) -> None:
         self._digests.append(digest)
         self._images.append(image)
-        if len(self._digests) == self.job.runner.batch_size:
+        if len(self._digests) >= self.job.runner.batch_size:  # it may have become smaller
             self._flush()
 
     def finish(self) -> None:

@@ -61,8 +61,9 @@ def compute_pixels(images: Sequence[np.ndarray], wanted: Wanted) -> Rows:
         runner = keep_runner(engine, wanted.spec, weights, wanted.taps, precision)
 
         def batches() -> Iterator[np.ndarray]:
-            for start in range(0, len(images), runner.batch_size):
-                batch = images[start : start + runner.batch_size]
+            size = runner.batch_size  # which becomes smaller where memory runs out
+            for start in range(0, len(images), size):
+                batch = images[start : start + size]
                 yield np.stack([resize_pixels(pixels, wanted.spec.image) for pixels in batch])
 
         return _joined(list(runner.stream(batches())))
