@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from featx.classify import classify
     from featx.compare import compare
     from featx.extractor import FeatureExtractor
+    from featx.finetune import finetune
     from featx.records import FeatureSet
     from featx.runs import load_runs
     from featx.store import load_features
@@ -28,6 +29,7 @@ _LATER = {
     "baseline": "",
     "classify": "",
     "compare": "",
+    "finetune": "",
     "heads": "",
     "load_features": "featx.store",
     "load_runs": "featx.runs",
@@ -42,6 +44,7 @@ __all__ = [
     "classify",
     "compare",
     "extract",
+    "finetune",
     "heads",
     "load_features",
     "load_runs",

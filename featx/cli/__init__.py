@@ -22,6 +22,7 @@ from featx.cli.classify import classify
 from featx.cli.doctor import doctor
 from featx.cli.export import export
 from featx.cli.extract import extract
+from featx.cli.finetune import finetune
 from featx.cli.list import list_command
 from featx.cli.predict import predict
 from featx.cli.report import report
@@ -44,6 +45,7 @@ def app() -> None:
 app.add_command(extract)
 app.add_command(classify)
 app.add_command(baseline)
+app.add_command(finetune)
 app.add_command(run)
 app.add_command(export)
 app.add_command(predict)
