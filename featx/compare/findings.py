@@ -226,6 +226,13 @@ def overlap_with_imagenet(records: Sequence[RunRecord]) -> str:
                 f"; with the {overlap['n_test_others']} of other classes counted as wrong, "
                 f"{record.metrics['accuracy']:.3f}"
             )
+        taken = [
+            f"{name} for {overlap['taken_for'][name][0][0]}"
+            for name in overlap["others"]
+            if overlap["taken_for"][name]
+        ]
+        if taken:
+            text += f". Of the others some training images are mostly taken: {_listed(taken)}"
         texts.append(f"{text}.")
     return " ".join(texts)
 

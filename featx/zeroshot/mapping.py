@@ -51,9 +51,9 @@ class OverlapSpec:
         return [name for name, numbers in self.outputs.items() if not numbers]
 
     def names(self, name: str) -> list[str]:
-        """Return the names of the ImageNet classes that class `name` is."""
+        """Return the first names of the ImageNet classes that class `name` is."""
         known = imagenet_classes()
-        return [short_name(known[number]) for number in self.outputs[name]]
+        return [known[number].names[0] for number in self.outputs[name]]
 
     def describe(self, most: int = 4) -> str:
         """Say which classes overlap ImageNet, and with what."""
@@ -110,8 +110,9 @@ def write_mapping(overlap: OverlapSpec, path: str | os.PathLike[str]) -> None:
         with open(path, "x", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(HEADER)
+            known = imagenet_classes()
             for name in overlap.outputs:
-                own = overlap.names(name)
+                own = [short_name(known[number]) for number in overlap.outputs[name]]
                 words = [short_name(s) for s in classes_with_word(name)]
                 suggested = [word for word in words if word not in own]
                 if len(own) > MOST_LISTED and (whole := _whole(overlap.outputs[name], name)):
@@ -200,8 +201,9 @@ def _one_meaning(word: str) -> Synset:
     if word in known:
         return known[word]
     found = find_meanings(word)
-    if len(found) > 1:  # a class of ImageNet goes before what is above some
+    if len(found) > 1:  # a class of ImageNet goes before what is above some, then one spelt so
         found = [s for s in found if s.index >= 0] or found
+        found = [s for s in found if word in s.names] or found
     if len(found) == 1:
         return found[0]
     if found:

@@ -11,6 +11,7 @@ import numpy as np
 from featx.errors import SpecError
 from featx.evaluate import seal, split_rows
 from featx.evaluate.run import about_split, environment, keep_scores
+from featx.evaluate.sealed import TrainingRows
 from featx.evaluate.tested import keep_confidence
 from featx.extraction import make_key
 from featx.memory import peak_memory
@@ -22,6 +23,9 @@ from featx.zeroshot.synsets import imagenet_classes
 
 RULE = "sum"
 """How the probabilities of the ImageNet classes that a class is make its own."""
+
+TAKEN_IMAGES = 20
+"""Training images a class that are looked at for what they are taken for."""
 
 
 def check_overlap(overlap: OverlapSpec, dataset: str) -> None:
@@ -99,14 +103,14 @@ def score_classifier(
         wrong; `cost["overlap"]` has the figures of the overlapping classes alone.
     """
     split = split_rows(images, seed=seed, test_fraction=test_fraction)
-    _, test = seal(images, split)
+    training, test = seal(images, split)
+    taken = _taken_for(classifier, training, overlap, seed)
     run = f"{spec.text} zeroshot"
     named = {name: overlap.names(name) for name in overlap.overlapping}
     test.freeze(run, named)
     X_test, y_test = test.hand_out(run)
     started = time.perf_counter()
-    outputs = predict(classifier, X_test)
-    found = class_probabilities(outputs, overlap)
+    found = class_probabilities(predict(classifier, X_test), overlap)
     predict_seconds = time.perf_counter() - started
     y_pred = found.argmax(axis=1)
     known = np.array([bool(numbers) for numbers in overlap.outputs.values()])
@@ -140,7 +144,10 @@ def score_classifier(
         cost=to_json(
             {
                 "feature_dim": None,
-                "overlap": _overlap_figures(overlap, known, y_test, y_pred, outputs, found, seed),
+                "overlap": {
+                    **_overlap_figures(overlap, known, y_test, y_pred, found, seed),
+                    "taken_for": taken,
+                },
                 **count_parameters(classifier),
                 "weights": {"kind": weights.kind, "path": weights.path},
                 "peak_memory_bytes": peak_memory(),
@@ -164,11 +171,10 @@ def _overlap_figures(
     known: np.ndarray,
     y_test: np.ndarray,
     y_pred: np.ndarray,
-    outputs: np.ndarray,
     found: np.ndarray,
     seed: int,
 ) -> dict[str, Any]:
-    """Return the figures of the overlapping classes alone, and what the others are taken for."""
+    """Return the figures of the overlapping classes alone."""
     inside = known[y_test]
     figures: dict[str, Any] = {
         "classes": overlap.overlapping,
@@ -179,7 +185,6 @@ def _overlap_figures(
         "accuracy": None,
         "accuracy_ci": None,
         "macro_f1": None,
-        "taken_for": _taken_for(overlap, y_test, outputs),
     }
     if inside.any():
         place = np.cumsum(known) - 1  # number of a class among the overlapping
@@ -195,13 +200,27 @@ def _overlap_figures(
 
 
 def _taken_for(
-    overlap: OverlapSpec, y_test: np.ndarray, outputs: np.ndarray, most: int = 3
+    classifier: Any, training: TrainingRows, overlap: OverlapSpec, seed: int, most: int = 3
 ) -> Mapping[str, list[tuple[str, float]]]:
-    """Return the commonest first choices among all 1,000, and their shares, a class."""
-    first, names = outputs.argmax(axis=1), imagenet_classes()
+    """Return what some training images of each class are taken for, among all 1,000 classes.
+
+    For whoever edits a mapping: it must not be made after the test images.
+
+    Returns
+    -------
+    mapping of str to list of (str, float)
+        The commonest first choices, and their share of the class's images.
+    """
+    rng, names = np.random.default_rng([seed, 2]), imagenet_classes()
+    drawn = [
+        rng.permutation(np.flatnonzero(training.y == number))[:TAKEN_IMAGES]
+        for number in range(len(overlap.outputs))
+    ]
+    rows = np.concatenate(drawn)
+    first = predict(classifier, training.take(rows)).argmax(axis=1)
     taken = {}
     for number, name in enumerate(overlap.outputs):
-        counts = np.bincount(first[y_test == number], minlength=len(names))
+        counts = np.bincount(first[training.y[rows] == number], minlength=len(names))
         best = [i for i in np.argsort(-counts, kind="stable")[:most] if counts[i]]
         taken[name] = [(names[i].names[0], float(counts[i] / counts.sum())) for i in best]
     return taken

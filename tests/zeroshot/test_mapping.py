@@ -97,6 +97,14 @@ def test_mappings_that_cannot_be_used(tmp_path: Path, text: str, message: str) -
         read_mapping(path, ("a", "b"))
 
 
+def test_case_tells_a_garment_from_a_dog(tmp_path: Path) -> None:
+    path = tmp_path / "map.csv"
+    path.write_text("class,imagenet\na,cardigan\nb,Cardigan\n")
+    overlap = read_mapping(path, ("a", "b"))
+    known = imagenet_classes()
+    assert [known[overlap.outputs[name][0]].id for name in "ab"] == ["n02963159", "n02113186"]
+
+
 def test_files_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="No such file"):
         read_mapping(tmp_path / "nowhere.csv", ("a",))

@@ -40,6 +40,7 @@ class Classifier:
 
     trainable_weights: tuple[Any, ...] = ()
     non_trainable_weights: tuple[Any, ...] = ()
+    layers: tuple[Any, ...] = ()
 
     def predict_on_batch(self, batch: np.ndarray) -> np.ndarray:
         assert batch.dtype == np.uint8
@@ -47,9 +48,6 @@ class Classifier:
         best = batch.reshape(len(batch), -1, 3).mean(axis=1).argmax(axis=1)
         outputs[np.arange(len(batch)), np.array([GOBLET, TISSUE, TENCH])[best]] = 0.9
         return outputs
-
-    def _flatten_layers(self) -> list[Any]:
-        return []
 
 
 @pytest.fixture
@@ -84,6 +82,7 @@ def test_a_record_counts_other_classes_as_wrong(colours: Path) -> None:
     assert overlap["accuracy"] == 1.0
     assert (overlap["n_test"], overlap["n_test_others"]) == (6, 3)
     assert overlap["taken_for"]["metal"] == [["tench", 1.0]]
+    assert overlap["taken_for"]["paper"] == [["toilet tissue", 1.0]]
     assert record.selection["mapping"] == {
         "glass": ["n02823750", "n03443371"], "metal": [], "paper": ["n15075141"],
     }  # fmt: skip
@@ -96,6 +95,7 @@ def test_a_record_counts_other_classes_as_wrong(colours: Path) -> None:
     (text,) = [f.text for f in comparison.findings if f.code == "imagenet-overlap"]
     assert "Among the 6 test images of these" in text
     assert "with the 3 of other classes counted as wrong, 0.667" in text
+    assert "some training images are mostly taken: metal for tench." in text
     shown = load_test_set(record, "runs")
     assert shown is not None
     assert len(shown.paths) == 9
