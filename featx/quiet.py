@@ -1,7 +1,8 @@
-"""Importing Keras without TensorFlow's start-up notices."""
+"""Keras without TensorFlow's notices: at its start, and where several networks are trained."""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
@@ -41,6 +42,25 @@ def import_keras() -> ModuleType:
 
         keras.ops.zeros(())  # the first operation looks for devices, and tells
     return keras
+
+
+@contextmanager
+def many_networks() -> Iterator[None]:
+    """Hold back TensorFlow's warning of retracing.
+
+    It counts the graphs traced of all networks together and blames them for being several; each
+    network here has its graph traced once.
+    """
+    logger = logging.getLogger("tensorflow")
+    logger.addFilter(_is_no_retracing)
+    try:
+        yield
+    finally:
+        logger.removeFilter(_is_no_retracing)
+
+
+def _is_no_retracing(record: logging.LogRecord) -> bool:
+    return "triggered tf.function retracing" not in str(record.msg)
 
 
 @contextmanager

@@ -83,6 +83,7 @@ def baseline(
     DatasetError, SplitError, SpecError, ImageSizeError, EngineError, RunError
         With a message that names the remedy.
     """
+    from featx.backend import require_backend
     from featx.baseline.nets import parse_net
     from featx.compare import compare
     from featx.errors import SpecError
@@ -115,6 +116,7 @@ def baseline(
         batch_size=batch_size,
         precision=precision,
     )
+    require_backend()
     training_policy(precision)
     records = []
     checkpoints = checkpoint_folder(runs_dir, resume=resume)

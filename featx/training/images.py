@@ -6,6 +6,7 @@ that cannot be decoded are left out in the same way, so that splits and test row
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,8 @@ from featx.memory import total_memory
 from featx.records import DatasetIndex, FeatureSet, ImageSpec
 from featx.registry import near_misses
 from featx.store import prepare_cache_dir
+
+log = logging.getLogger("featx")
 
 MEMORY_SHARE = 0.25
 """Share of the machine's memory up to which decoded images are held."""
@@ -198,8 +201,15 @@ def load_images(
             f"The first, {samples[0].relpath!r}: {bad[samples[0].digest]}."
         )
     kept = [s for s in samples if s.digest not in bad]
-    number = {name: i for i, name in enumerate(index.classes[column])}
     quarantined = [(s.relpath, bad[s.digest]) for s in samples if s.digest in bad]
+    if quarantined:
+        log.warning(
+            "%d of %d images cannot be decoded and are left out; the first, %s: %s",
+            len(quarantined),
+            len(samples),
+            *quarantined[0],
+        )
+    number = {name: i for i, name in enumerate(index.classes[column])}
     return FeatureSet(
         X=X.without(left_out),
         y=np.array([number[s.labels[column]] for s in kept], np.int32),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -74,12 +75,19 @@ def save_network(network: Any, path: Path) -> None:
 
 def count_parameters(network: Any) -> dict[str, int]:
     """Return "parameters_trained", "parameters_frozen" and "layers" (those with parameters)."""
-    layers = [layer for layer in network._flatten_layers() if not hasattr(layer, "layers")]
     return {
         "parameters_trained": _total(network.trainable_weights),
         "parameters_frozen": _total(network.non_trainable_weights),
-        "layers": sum(bool(layer.weights) for layer in layers),
+        "layers": sum(bool(layer.weights) for layer in _inner_layers(network)),
     }
+
+
+def _inner_layers(network: Any) -> Iterator[Any]:
+    for layer in network.layers:
+        if hasattr(layer, "layers"):
+            yield from _inner_layers(layer)
+        else:
+            yield layer
 
 
 def _total(weights: Any) -> int:

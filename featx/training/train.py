@@ -18,7 +18,7 @@ from featx.evaluate.draws import Draw
 from featx.evaluate.run import about_split
 from featx.evaluate.sealed import TestRows, TrainingRows
 from featx.progress import Bars
-from featx.quiet import import_keras
+from featx.quiet import import_keras, many_networks
 from featx.records import FeatureSet, HeadSpec, RunRecord, to_json
 from featx.runs import load_run, save_run
 from featx.training.augment import format_augment
@@ -186,7 +186,10 @@ def train_networks(
                 continue
         label = f"{plan.name} {number}/{len(jobs)}" if len(jobs) > 1 else plan.name
         show = partial(_show, progress, label) if progress else None
-        record, network = _train_one(plan, features, training, test, about, draw, checkpoint, show)
+        with many_networks():
+            record, network = _train_one(
+                plan, features, training, test, about, draw, checkpoint, show
+            )
         records.append(record)
         if checkpoint and runs_dir is not None:
             path = save_run(

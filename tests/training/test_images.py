@@ -43,7 +43,7 @@ def test_rows_are_the_decoders_pixels(mixed: Path, tmp_path: Path, memory_bytes:
 
 
 def test_rows_are_those_of_the_cached_features(
-    mixed: Path, tmp_path: Path, projection: str
+    mixed: Path, tmp_path: Path, projection: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     report = featx.extract(
         mixed, weights="random", engine=projection, cache_dir=tmp_path / "features"
@@ -56,6 +56,7 @@ def test_rows_are_those_of_the_cached_features(
     np.testing.assert_array_equal(found.splits, cached.splits)
     assert sorted(found.provenance["quarantined"]) == sorted(report.quarantined)
     assert len(report.quarantined) == 2
+    assert "2 of 25 images cannot be decoded and are left out; the first, class1/" in caplog.text
 
 
 def test_a_missing_column_names_those_there_are(photos: Path, tmp_path: Path) -> None:
