@@ -9,10 +9,12 @@ format is described in docs/recipes.md.
 from __future__ import annotations
 
 from featx.recipe.estimate import estimate_steps, plan_text
+from featx.recipe.find import list_recipes
 from featx.recipe.markdown import outcome_json, outcome_markdown, outcome_text, plan_json
+from featx.recipe.model import Recipe
 from featx.recipe.outcome import Outcome, Section
 from featx.recipe.plan import Plan, Step, plan_recipe
-from featx.recipe.read import Recipe, list_recipes, load_recipe
+from featx.recipe.read import load_recipe
 from featx.recipe.run import run_recipe
 
 __all__ = [

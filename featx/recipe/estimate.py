@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featx.backbones import list_sizes, parse_backbone
-from featx.doctor import load_readings
+from featx.doctor import keep_readings, load_readings
+from featx.doctor.speed import read_speed
+from featx.engines import choose_engine, choose_precision
 from featx.extraction import Extraction
 from featx.progress import Bars
+from featx.recipe.kinds import STAGE_KINDS
 from featx.recipe.plan import Plan, Step, describe_stage, step_weights
 from featx.recipe.tables import seconds_text, set_table
 from featx.records import BackboneSpec, TapSpec
+
+READING_SECONDS = 1.0
+"""How long a backbone's speed is read for."""
 
 TRAINING = 4.0
 """Times a forward pass of an engine that a training step takes an image: a Keras forward pass is
@@ -24,9 +31,9 @@ Speeds = dict[tuple[str, tuple[int, int]], float]
 def estimate_steps(plan: Plan, progress: bool = False) -> list[dict[str, Any]]:
     """Tell what is cached and how long each stage will take.
 
-    An extraction is tried on a few images. A network's time is told from the reading that
-    `featx doctor` took of its backbone or from such a trial, and is an upper bound: training may
-    stop early. What cannot be told is None.
+    An extraction is tried on a few images. A network's time is told from its backbone's speed (the
+    reading of `featx doctor`, or one taken now), and is an upper bound: training may stop early,
+    and what is frozen is computed once. What cannot be told is None.
 
     Parameters
     ----------
@@ -136,8 +143,6 @@ def _count_rows(plan: Plan, step: Step) -> dict[str, int]:
 
 
 def _precision(step: Step) -> str:
-    from featx.engines import choose_precision
-
     asked = str(step.settings.get("precision", "float32"))
     return choose_precision(asked, "openvino")[0] if asked == "auto" else asked
 
@@ -156,17 +161,47 @@ def _try_extraction(plan: Plan, step: Step, speeds: Speeds, progress: bool) -> f
 
 
 def _training_seconds(step: Step, speeds: Speeds) -> float | None:
-    """Bound a network's training from above by its backbone's speed; None where it is not known."""
-    epochs = step.settings.get("epochs")
-    if step.stage.kind != "finetune" or not isinstance(epochs, int):
+    """Bound a network's training from above by its backbone's speed; None where it has none."""
+    if step.stage.kind not in ("finetune", "baseline"):
         return None
     assert step.data is not None
+    settings = {**STAGE_KINDS.get(step.stage.kind).arguments(), **step.settings}
     images = sum(s.split != "test" for s in step.data.index.samples)
-    total = 0.0
-    for spec in _specs(step):
-        rate = speeds.get((spec.text, (spec.image.height, spec.image.width)))
-        if rate is None:
-            return None
-        repeats = max(1, len(step.settings.get("unfreeze", ())) or 1)
-        total += repeats * epochs * images * TRAINING / rate
-    return total
+    if all(s.split != "test" for s in step.data.index.samples):
+        images = round(images * (1 - settings["test_fraction"]))
+    classes = len(step.data.index.classes[0])
+    rows = sum(images if n is None else min(images, n * classes) for n in settings["shots"])
+    specs = _specs(step) if step.stage.kind == "finetune" else _scratch_backbones(settings)
+    if len(specs) < len(settings.get("nets", specs)):
+        return None
+    repeats = settings["draws"] * len(_listed(settings.get("unfreeze", "all")))
+    return sum(
+        repeats * settings["epochs"] * rows * TRAINING / _speed(spec, speeds) for spec in specs
+    )
+
+
+def _scratch_backbones(settings: Mapping[str, Any]) -> list[BackboneSpec]:
+    """Return the backbones among networks to train from scratch: "scratch(mobilenet_v2)"."""
+    found = []
+    for text in settings["nets"]:
+        inside = re.fullmatch(r"\s*scratch\s*\(\s*(\w+)\s*\)\s*", text)
+        if inside:
+            found.append(
+                parse_backbone(inside[1], weights="random", image_size=settings["image_size"])
+            )
+    return found
+
+
+def _speed(spec: BackboneSpec, speeds: Speeds) -> float:
+    """Return images a second, from a reading or from one taken now, which is kept."""
+    size = (spec.image.height, spec.image.width)
+    if (spec.text, size) not in speeds:
+        engine, _ = choose_engine("auto")
+        reading = read_speed(spec, engine, "float32", READING_SECONDS)
+        keep_readings([reading])
+        speeds[spec.text, size] = reading.images_per_second
+    return speeds[spec.text, size]
+
+
+def _listed(value: Any) -> list[Any]:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

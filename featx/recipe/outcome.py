@@ -101,6 +101,7 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
         records = tuple(record for _, record in rows.values())
         target = str(records[0].split.get("target", "class"))
         sections.append(Section(data, target, compare(records), records, stages))
+    sections.sort(key=lambda s: _place(plan, s))
     kept = {s.stage.name: state.stages[s.stage.name] for s in plan.steps if s.digest
             and state.is_finished(s.stage.name, s.digest)}  # fmt: skip
     return Outcome(
@@ -114,10 +115,17 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
 
 
 def page_names(outcome: Outcome) -> list[str]:
-    """Return the file name of each section's report: "report.html", or one a data set and target."""
+    """Return the file name of each section's page: "report.html", or one a data set and target."""
     if len(outcome.sections) == 1:
         return ["report.html"]
     return [f"report-{s.data}-{s.target}.html" for s in outcome.sections]
+
+
+def _place(plan: Plan, section: Section) -> tuple[int, int]:
+    """Return where a section belongs: data sets and label columns in their own order."""
+    targets = plan.data[section.data].index.targets
+    column = targets.index(section.target) if section.target in targets else len(targets)
+    return list(plan.data).index(section.data), column
 
 
 def _identity(record: RunRecord) -> str:

@@ -15,8 +15,10 @@ from featx.doctor.weights import find_weights
 from featx.errors import RecipeError
 from featx.progress import Bars
 from featx.recipe.data import ReadyData, ready_data
+from featx.recipe.find import find_recipe
 from featx.recipe.kinds import STAGE_KINDS
-from featx.recipe.read import Recipe, Stage, find_recipe, load_recipe
+from featx.recipe.model import Recipe, Stage
+from featx.recipe.read import load_recipe
 from featx.recipe.settings import Overrides, parse_weights, stage_backbones, stage_settings
 from featx.recipe.state import FOLDER, RunState
 from featx.records import BackboneSpec, to_json

@@ -10,7 +10,7 @@ import numpy as np
 
 from featx.backbones import parse_backbone
 from featx.compare.groups import group_runs
-from featx.recipe.read import Published
+from featx.recipe.model import Published
 from featx.records import RunRecord
 from featx.specstring import format_spec
 
@@ -89,6 +89,7 @@ def _matches(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
         "backbone": lambda value: _backbone(record) == parse_backbone(value).text,
         "tap": lambda value: record.tap == value,
         "head": lambda value: value in (record.head.text, record.head.name),
+        "unfreeze": lambda value: str(record.params.get("unfreeze")) == str(value),
         "shots": lambda value: record.shots == (None if value == "all" else value),
         "target": lambda value: record.split.get("target", "class") == value,
         "image_size": lambda value: _size(record) == value,

@@ -1,187 +1,20 @@
-"""A recipe as a TOML file: what is in it, read strictly."""
+"""A recipe as a TOML file, read strictly."""
 
 from __future__ import annotations
 
 import os
-import sys
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from featx.errors import RecipeError
 from featx.recipe.kinds import STAGE_KINDS, check_settings
+from featx.recipe.model import FIGURES, MATCHED, PARTS, DataSpec, Published, Recipe, Stage
 from featx.registry import near_misses
 
 TOP = ("title", "study", "summary", "seed", "data", "stage", "published", "not_repeated")
 """Keys of the file itself."""
-
-PARTS = ("train", "val", "test")
-"""What a subset may give a number of."""
-
-FIGURES = (
-    "accuracy", "top5", "top10", "macro_precision", "macro_recall", "macro_f1", "entropy_bits",
-    "train_accuracy", "val_accuracy", "train_loss", "val_loss", "epochs", "epoch_seconds",
-    "train_seconds", "extract_seconds", "parameters_trained", "parameters_frozen", "layers",
-    "feature_dim", "image_size",
-)  # fmt: skip
-"""Figures that a study may have published."""
-
-MATCHED = ("stage", "backbone", "tap", "head", "shots", "target", "image_size")
-"""What a published row may name of ours."""
-
-
-@dataclass(frozen=True)
-class DataSpec:
-    """One data set of a recipe.
-
-    Attributes
-    ----------
-    name : str
-        What stages call it.
-    source : str
-        What it is taken from unless the user says otherwise; "" where there is no telling.
-    get : str
-        How to get it, for people.
-    optional : bool
-        Without it the stages that need it are left out; else nothing runs.
-    subset : mapping of str to int
-        Images of each class for "train", "val" and "test"; empty takes all.
-    columns : mapping of str to tuple of str
-        Label columns to add: the class names for which they say "yes", and "no" for others.
-    train_on, test_on : str
-        Instead of a source: the data sets whose training and whose test images it is made of.
-    """
-
-    name: str
-    source: str = ""
-    get: str = ""
-    optional: bool = False
-    subset: Mapping[str, int] = field(default_factory=dict)
-    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    train_on: str = ""
-    test_on: str = ""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One step of a recipe.
-
-    Attributes
-    ----------
-    name, kind : str
-        Its own name, and one of `STAGE_KINDS`.
-    data : str
-        Name of a `DataSpec`.
-    about : str
-        One line for people.
-    settings : mapping
-        Arguments of the kind's function.
-    """
-
-    name: str
-    kind: str
-    data: str
-    about: str
-    settings: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Published:
-    """One row that a study published, and which of our rows to set beside it.
-
-    Attributes
-    ----------
-    name : str
-    source : str
-        "Table 3".
-    figures : mapping of str to float
-        By the names of `FIGURES`; seconds, shares of 1, and counts.
-    ours : mapping
-        By the names of `MATCHED`; empty where nothing of ours belongs beside it.
-    note : str
-    """
-
-    name: str
-    source: str
-    figures: Mapping[str, float]
-    ours: Mapping[str, Any]
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """An experiment as data.
-
-    Attributes
-    ----------
-    name : str
-        The file's name without its suffix.
-    path : Path
-    title, study, summary : str
-        What it is, the study it repeats (or ""), and a paragraph.
-    seed : int
-        Of the subsets.
-    data : mapping of str to DataSpec
-    stages : tuple of Stage
-    published : tuple of Published
-    not_repeated : tuple of str
-        What the study prints and this recipe does not, with the reason.
-    """
-
-    name: str
-    path: Path
-    title: str
-    study: str
-    summary: str
-    seed: int
-    data: Mapping[str, DataSpec]
-    stages: tuple[Stage, ...]
-    published: tuple[Published, ...]
-    not_repeated: tuple[str, ...]
-
-
-def recipe_folders() -> list[Path]:
-    """Return the folders where recipes are looked for by name: here, the checkout, the install."""
-    import featx
-
-    beside = Path(featx.__file__).resolve().parent.parent / "recipes"
-    return list(dict.fromkeys([Path("recipes").absolute(), beside, _installed()]))
-
-
-def _installed() -> Path:
-    return Path(sys.prefix) / "share" / "featx" / "recipes"
-
-
-def list_recipes() -> list[Recipe]:
-    """Read every recipe that can be named without a path, in the order of their names."""
-    found: dict[str, Path] = {}
-    for folder in recipe_folders():
-        for path in sorted(folder.glob("*.toml")):
-            found.setdefault(path.stem, path)
-    return [load_recipe(found[name]) for name in sorted(found)]
-
-
-def find_recipe(text: str | os.PathLike[str]) -> Path:
-    """Return the file of a recipe given by path, or by name.
-
-    Raises
-    ------
-    RecipeError
-        There is none; says the near misses.
-    """
-    path = Path(text).expanduser()
-    if path.is_file():
-        return path
-    named = {p.stem: p for f in reversed(recipe_folders()) for p in f.glob("*.toml")}
-    if os.fspath(text) in named:
-        return named[os.fspath(text)]
-    if path.is_dir():
-        raise RecipeError(f"{os.fspath(text)!r} is a folder: give the .toml file of a recipe.")
-    near = near_misses(path.stem, named)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise RecipeError(f"No such recipe: {os.fspath(text)!r}.{hint} See: featx list recipes")
 
 
 def load_recipe(path: str | os.PathLike[str]) -> Recipe:

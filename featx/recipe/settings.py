@@ -12,7 +12,7 @@ from featx.backbones.catalog import BACKBONES
 from featx.errors import RecipeError
 from featx.recipe.data import ReadyData
 from featx.recipe.kinds import STAGE_KINDS
-from featx.recipe.read import Recipe, Stage
+from featx.recipe.model import Recipe, Stage
 from featx.registry import near_misses
 from featx.specstring import parse_spec
 

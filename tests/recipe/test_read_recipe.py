@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from featx.errors import FeatxError, RecipeError, SpecError, UnknownNameError
+from featx.recipe.find import find_recipe, list_recipes
 from featx.recipe.kinds import STAGE_KINDS
-from featx.recipe.read import find_recipe, list_recipes, load_recipe
+from featx.recipe.read import load_recipe
 
 Write = Callable[..., Path]
 

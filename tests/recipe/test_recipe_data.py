@@ -12,7 +12,7 @@ from conftest import make_photos
 from featx.datasets import index_dataset
 from featx.errors import DatasetError, RecipeError
 from featx.recipe.data import ReadyData, ready_data
-from featx.recipe.read import DataSpec, Recipe
+from featx.recipe.model import DataSpec, Recipe
 
 Counts = dict[str, dict[str, int]]
 

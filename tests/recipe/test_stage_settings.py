@@ -11,7 +11,8 @@ import pytest
 from featx.doctor.weights import WeightsState
 from featx.errors import RecipeError
 from featx.recipe import plan_recipe
-from featx.recipe.read import Recipe, Stage, load_recipe
+from featx.recipe.model import Recipe, Stage
+from featx.recipe.read import load_recipe
 from featx.recipe.settings import parse_weights, stage_backbones
 
 Write = Callable[..., Path]
