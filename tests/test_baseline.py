@@ -281,13 +281,6 @@ def _stop_in(epoch: str, word: str) -> None:
         raise KeyboardInterrupt
 
 
-def test_several_small_networks_do_not_make_tensorflow_warn(
-    folder: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    baseline(folder, draws=4, runs_dir=None, **QUICK | {"epochs": 1})
-    assert [r for r in caplog.records if r.name == "tensorflow"] == []
-
-
 def test_no_resume_starts_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import featx.training.train as module
 

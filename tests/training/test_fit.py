@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from featx.quiet import import_keras
+from featx.quiet import import_keras, many_networks
 from featx.training import (
     Checkpoint,
     FitSpec,
@@ -162,6 +163,22 @@ def test_nothing_is_traced_again(monkeypatch: pytest.MonkeyPatch) -> None:
     predict(network, make_rows(70, 0).X)
     predict(network, make_rows(3, 0).X)
     assert shapes == {(64, *SIZE, 3)}
+
+
+def test_tensorflow_does_not_blame_networks_for_being_several() -> None:
+    heard: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: heard.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("tensorflow")
+    logger.addHandler(handler)
+    try:
+        with many_networks():
+            logger.warning("5 out of the last %d calls triggered tf.function retracing.", 5)
+            logger.warning("something else")
+        logger.warning("6 out of the last %d calls triggered tf.function retracing.", 6)
+    finally:
+        logger.removeHandler(handler)
+    assert [text[:9] for text in heard] == ["something", "6 out of "]
 
 
 @pytest.mark.parametrize("n", [1, 31, 32, 33, 64, 65, 1000])
