@@ -88,7 +88,7 @@ def build_network(
     average = record.head.name == "average"
     runs = find_members(record, path.parent) if average else [record]
     members = [_refit(run, cache_dir) for run in runs]
-    image = _one_image([part for parts, _ in members for part in parts])
+    image = one_image([part for parts, _ in members for part in parts])
     expected = np.mean([refit.probabilities for _, refit in members], axis=0)
     if average and (expected.argmax(axis=1) != record.arrays["y_pred"]).sum() > len(expected) / 50:
         raise RunError(f"The members found of {record.head.text} give other predictions than it.")
@@ -131,7 +131,14 @@ def _refit(record: RunRecord, cache_dir: str | os.PathLike[str]) -> _Member:
     raise error
 
 
-def _one_image(parts: Sequence[PartSpec]) -> ImageSpec:
+def one_image(parts: Sequence[PartSpec]) -> ImageSpec:
+    """Return the pixels that all parts take.
+
+    Raises
+    ------
+    DeployError
+        They differ.
+    """
     images = {part.key.image: part.key.backbone for part in parts}
     if len(images) > 1:
         told = ", ".join(f"{name} {i.height}x{i.width}" for i, name in images.items())

@@ -16,15 +16,18 @@ import numpy as np
 import pytest
 from conftest import make_photos
 from deployed import SMALL, Place
+from PIL import Image
 
 import featx
 from featx.classify import classify
 from featx.deploy import ExportRecord, export, find_run, load_model
+from featx.deploy.find import find_members
 from featx.deploy.formats import FORMATS
-from featx.deploy.network import build_network
+from featx.deploy.network import build_network, one_image
+from featx.deploy.source import find_parts, load_parts
 from featx.errors import CacheMissError, DeployError, RunError, SpecError, WeightsError
-from featx.quiet import import_keras
-from featx.records import RunRecord
+from featx.evaluate.refit import refit_head
+from featx.records import ImageSpec, RunRecord
 from featx.runs import load_run, load_test_set, save_run
 
 NAMES = {"keras": "model.keras", "saved_model": "model", "onnx": "model.onnx"}
@@ -37,12 +40,22 @@ def photos_tested(place: Place, record: RunRecord) -> list[str]:
     return [os.path.join(tested.root, path) for path in tested.paths]
 
 
+def refitted(place: Place, record: RunRecord) -> np.ndarray:
+    """Probabilities of the test rows by cached features; an average's are its members' mean."""
+    average = record.head.name == "average"
+    found = []
+    for run in find_members(record, place.runs) if average else [record]:
+        (parts,) = find_parts(run, place.cache)
+        found.append(refit_head(load_parts(parts, run), run).probabilities)
+    return np.mean(found, axis=0)
+
+
 def assert_same(place: Place, run: Path, made: ExportRecord) -> None:
     """The file's predictions of all test photos are those that the run was scored on."""
     record = load_run(run)
     found = load_model(made.path).predict(photos_tested(place, record))
     assert not found.errors
-    expected = build_network(run, record, cache_dir=place.cache).expected
+    expected = refitted(place, record)
     np.testing.assert_allclose(found.probabilities, expected, rtol=1e-4, atol=1e-5)
     confidence = record.arrays.get("confidence")
     if confidence is not None:
@@ -85,7 +98,7 @@ def test_taps_fusions_and_averages(
     head: str, tap: str, fused: bool, place: Place, tmp_path: Path
 ) -> None:
     run = place.run(head, tap, fused=fused)
-    made = export(run, tmp_path / "model.onnx", cache_dir=place.cache)
+    made = export(run, tmp_path / "model.keras", cache_dir=place.cache)
     assert made.checked == 9
     assert_same(place, run, made)
 
@@ -129,7 +142,8 @@ def run_python(code: str, folder: Path) -> str:
 
 
 def test_keras_loads_it_without_featx(place: Place, tmp_path: Path) -> None:
-    made = export(place.run("average(n=3)"), tmp_path / "model.keras", cache_dir=place.cache)
+    run = place.run("l2+knn(k=3)")
+    made = export(run, tmp_path / "model.keras", cache_dir=place.cache)
     code = """
         import json, sys, zipfile
         import keras, numpy as np
@@ -170,12 +184,14 @@ def test_the_saved_model_takes_encoded_images(place: Place, tmp_path: Path) -> N
     import tensorflow as tf
 
     run = place.run("linear_svc(C=0.01)")
-    export(run, tmp_path / "model", cache_dir=place.cache)
+    export(run, tmp_path / "model", cache_dir=place.cache, check=1)
     loaded = tf.saved_model.load(str(tmp_path / "model"))
-    photos = photos_tested(place, load_run(run))
-    encoded = tf.constant([Path(photo).read_bytes() for photo in photos])
+    ramp = np.linspace(0, 255, 50, dtype=np.uint8)
+    pixels = np.stack([np.tile(ramp, (60, 1)), np.tile(ramp[::-1], (60, 1)), np.full((60, 50), 9)])
+    Image.fromarray(pixels.transpose(1, 2, 0).astype(np.uint8)).save(tmp_path / "ramp.png")
+    encoded = tf.constant([(tmp_path / "ramp.png").read_bytes()] * 2)
     found = loaded.signatures["serve_encoded"](encoded=encoded)
-    mine = load_model(tmp_path / "model").predict(photos)
+    mine = load_model(tmp_path / "model").predict([tmp_path / "ramp.png"] * 2)
     np.testing.assert_allclose(found["probabilities"], mine.probabilities, atol=0.02)
     assert [name.decode() for name in found["class"].numpy()] == list(mine.labels)
 
@@ -183,8 +199,8 @@ def test_the_saved_model_takes_encoded_images(place: Place, tmp_path: Path) -> N
 # --- networks ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def trained(place: Place, tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def kept(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A record of kind "baseline" with a network beside it, made from a head's run."""
     run = place.run("logreg(C=0.01)")
     record = load_run(run)
@@ -193,10 +209,17 @@ def trained(place: Place, tmp_path: Path) -> Path:
     network = made.network
     return save_run(
         dataclasses.replace(record, **fields),
-        tmp_path / "runs",
+        tmp_path_factory.mktemp("trained"),
         test_set=load_test_set(record, place.runs),
         network=lambda path: network.save(path),
     )
+
+
+@pytest.fixture
+def trained(kept: Path, tmp_path: Path) -> Path:
+    """A copy of that, to be damaged."""
+    shutil.copytree(kept.parent, tmp_path / "runs")
+    return tmp_path / "runs" / kept.name
 
 
 @pytest.mark.parametrize("name", ["keras", "onnx"])
@@ -268,10 +291,10 @@ def test_best_is_of_one_comparison(place: Place, tmp_path: Path) -> None:
 # --- refusals ----------------------------------------------------------------------------------
 
 
-def test_features_that_have_changed_are_told(place: Place, tmp_path: Path) -> None:
+def test_features_that_have_changed_are_told(projection: str, tmp_path: Path) -> None:
     photos, cache, runs = tmp_path / "photos", tmp_path / "features", tmp_path / "runs"
     make_photos(photos)
-    options: dict[str, Any] = {"backbone": SMALL, "weights": "random", "image_size": 32}
+    options: dict[str, Any] = {"backbone": SMALL, "weights": "random", "engine": projection}
     featx.extract(photos, cache_dir=cache, **options)
     classify(photos, heads=["ridge(1.0)"], cache_dir=cache, runs_dir=runs)
     (run,) = runs.glob("*.json")
@@ -294,13 +317,12 @@ def test_other_predictions_than_the_record_has_are_told(place: Place, tmp_path: 
         export(run, tmp_path / "model.keras", cache_dir=place.cache)
 
 
-def test_weights_that_are_gone_or_others_are_told(place: Place, tmp_path: Path) -> None:
+def test_weights_that_are_gone_or_others_are_told(projection: str, tmp_path: Path) -> None:
     photos, cache, runs = make_photos(tmp_path / "photos"), tmp_path / "features", tmp_path / "runs"
-    keras = import_keras()
-    network = keras.applications.MobileNet((32, 32, 3), alpha=0.25, weights=None, include_top=False)
     file, moved = tmp_path / "a.weights.h5", tmp_path / "b.weights.h5"
-    network.save_weights(file)
-    featx.extract(photos, backbone=SMALL, weights=str(file), image_size=32, cache_dir=cache)
+    file.write_bytes(b"weights")
+    options: dict[str, Any] = {"backbone": SMALL, "engine": projection}
+    featx.extract(photos, weights=str(file), cache_dir=cache, **options)
     classify(photos, heads=["ridge(1.0)"], cache_dir=cache, runs_dir=runs)
     out = tmp_path / "model.keras"
     file.rename(moved)
@@ -309,26 +331,18 @@ def test_weights_that_are_gone_or_others_are_told(place: Place, tmp_path: Path) 
     file.write_bytes(b"others")
     with pytest.raises(WeightsError, match=r"is not the weights that .* was extracted with"):
         export("best", out, cache_dir=cache, runs_dir=runs)
-    made = export("best", out, cache_dir=cache, runs_dir=runs, weights=[str(moved)])
-    assert made.checked > 0
+    with pytest.raises(WeightsError, match="Cannot read"):  # they are found, and are no weights
+        export("best", out, cache_dir=cache, runs_dir=runs, weights=[str(moved)])
 
 
-def test_backbones_of_different_sizes_are_refused(place: Place, tmp_path: Path) -> None:
-    record = load_run(place.run("ridge(alpha=1.0)", fused=True))
-    featx.extract(
-        place.photos, backbone=SMALL, weights="random", image_size=40, cache_dir=place.cache
+def test_backbones_of_different_sizes_are_refused(place: Place) -> None:
+    ((first, second),) = find_parts(
+        load_run(place.run("ridge(alpha=1.0)", fused=True)), place.cache
     )
-    (key,) = (
-        json.loads(p.read_text())["key"]
-        for p in place.cache.glob("*/mobilenet-*/entry.json")
-        if json.loads(p.read_text())["key"]["image"]["height"] == 40
-    )
-    parts = ({**record.parts[0], "key": key}, record.parts[1])
-    run = save_run(dataclasses.replace(record, parts=parts), tmp_path)
-    with pytest.raises((DeployError, RunError), match=r"different sizes|not those"):
-        export(run, tmp_path / "model.keras", cache_dir=place.cache)
-    shutil.rmtree(next(p.parent for p in place.cache.glob("*/mobilenet-*/entry.json")
-        if json.loads(p.read_text())["key"]["image"]["height"] == 40))  # fmt: skip
+    key = dataclasses.replace(second.key, image=ImageSpec(40, 40))
+    with pytest.raises(DeployError, match=r"mobilenet 32x32, mobilenet_v2 40x40.*--image-size"):
+        one_image([first, dataclasses.replace(second, key=key)])
+    assert one_image([first, second]) == ImageSpec(32, 32)
 
 
 Change = Callable[[RunRecord], dict[str, Any]]
@@ -377,12 +391,16 @@ def test_names_and_formats_must_fit(
 def test_what_is_there_is_not_overwritten(place: Place, tmp_path: Path) -> None:
     run = place.run("logreg(C=0.01)")
     options: dict[str, Any] = {"cache_dir": place.cache, "check": 0}
+    out = tmp_path / "model.keras"
+    out.write_text("mine")
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "saved_model.pb").touch()
     for name in ("model.keras", "model"):
-        out = tmp_path / name
-        assert export(run, out, **options).checked == 0
         with pytest.raises(DeployError, match=r"is there already.*--force"):
-            export(run, out, **options)
-        export(run, out, force=True, **options)
+            export(run, tmp_path / name, **options)
+    assert out.read_text() == "mine"
+    assert export(run, out, force=True, **options).checked == 0
+    assert load_model(out).classes == ("class0", "class1", "class2")
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "precious").touch()
