@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from report_blocks import blocks_of, find, texts
+from report_blocks import add_wrong_run, blocks_of, find, texts
 
 from featx.report import make_report
 from featx.report.blocks import Chart, Gallery, Report, Table
@@ -102,8 +102,8 @@ def test_without_a_cache_there_is_no_map_but_the_rest(home: Path) -> None:
     assert find(report, "data", "class-counts", Table).rows
 
 
-def test_photos_that_moved_are_asked_for_and_found_where_named(home: Path, add_run) -> None:
-    wrong_run(add_run)
+def test_photos_that_moved_are_asked_for_and_found_where_named(home: Path) -> None:
+    add_wrong_run(home)
     where = next(Path("runs").glob("test-*.npz"))
     root = Path(make_root(where))
     hidden = root.with_name("hidden")
@@ -222,14 +222,3 @@ def make_root(test_set: Path) -> str:
     import json
 
     return str(json.loads(str(np.load(test_set)["about"]))["root"])
-
-
-def wrong_run(add_run) -> None:
-    """Add a model that is best by its accuracy, and has mistakes to show."""
-    from featx.runs import load_runs
-
-    full = next(r for r in load_runs("runs") if r.shots is None and r.head.name == "centroid")
-    y = full.arrays["y_true"]
-    y_pred = np.where(np.arange(len(y)) % 3 == 0, (y + 1) % 3, y).astype(np.int32)
-    metrics = {**full.metrics, "accuracy": 1.5}
-    add_run("wrong", arrays={**full.arrays, "y_pred": y_pred}, metrics=metrics)

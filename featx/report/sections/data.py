@@ -20,7 +20,7 @@ MAX_MEASURED = 1_000
 """Photos whose size is looked up: evenly many of more."""
 
 MAX_LISTED = 100
-MAX_BARS = 40
+MAX_BARS = 24
 _SIDES = (("train", "@c0"), ("val", "@c4"), ("test", "@c1"))
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from featx.records import to_json
 from featx.report.blocks import Block, Column, Facts, Section, Table
+from featx.report.numbers import count_of
 from featx.report.subject import Subject
 
 _KNOWN = ("featx", "python", "machine", "system", "processors", "command", "time")
@@ -57,15 +58,13 @@ def _winner(subject: Subject) -> Facts:
 
 def _environment(subject: Subject) -> Facts:
     found = subject.winning_run.environment
-    processors = found.get("processors", "not known")
+    machine = [str(found[name]) for name in ("system", "machine") if found.get(name)]
+    machine += [count_of(found["processors"], "processor")] if found.get("processors") else []
     items = [
         ("featx", str(found.get("featx", "not known"))),
         ("Python", str(found.get("python", "not known"))),
         *((name, str(v)) for name, v in found.items() if name not in _KNOWN and isinstance(v, str)),
-        (
-            "Machine",
-            f"{found.get('system', '')} {found.get('machine', '')}, {processors} processors",
-        ),
+        ("Machine", ", ".join(machine) or "not known"),
         ("Time", str(found.get("time", "not known"))),
     ]
     return Facts("environment", "Versions and machine", tuple((n, _shown(v)) for n, v in items))
