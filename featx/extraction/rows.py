@@ -155,8 +155,8 @@ def _find(
 ) -> dict[str, CacheEntry]:
     """Return an entry that has all taps, for each digest that has one."""
     found: dict[str, CacheEntry] = {}
-    for folder in sorted(root.glob(f"*/{entry_name(key)}")):
-        entry = CacheEntry.at(folder)
+    for parts in sorted(root.glob(f"*/{entry_name(key)}/parts")):  # made last, with the key there
+        entry = CacheEntry.at(parts.parent)
         made_by = {str(p.get("engine", "")) for p in entry.provenances()} if engine else set()
         if entry.key != key or made_by - {"", engine}:
             continue
