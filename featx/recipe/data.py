@@ -184,7 +184,7 @@ def _check_given(recipe: Recipe, given: Mapping[str, str]) -> None:
 def _why_absent(spec: DataSpec, source: str, was_given: bool) -> str:
     if source:
         return ""
-    return "it has no place of its own" if not was_given else "the path given is empty"
+    return "the path given is empty" if was_given else "none is given"
 
 
 def _how_to_get(recipe: Recipe, spec: DataSpec, reason: str) -> str:
