@@ -27,6 +27,10 @@ from featx.cli import options
     help="Where the photos are now, if they moved. [default: where they were]",
 )
 @click.option(
+    "--target",
+    help="Label column, where there are runs on several. [default: the latest run's]",
+)
+@click.option(
     "--test-rows",
     default="",
     metavar="DIGITS",
@@ -40,6 +44,7 @@ def report(
     data: str | None,
     out: Path,
     photos: Path | None,
+    target: str | None,
     test_rows: str,
     cache_dir: Path,
     runs_dir: Path,
@@ -61,6 +66,7 @@ def report(
         runs_dir=runs_dir,
         cache_dir=cache_dir,
         photos=photos,
+        target=target,
         test_rows=test_rows,
     )
     if as_json:

@@ -37,6 +37,7 @@ def make_report(
     runs_dir: str | os.PathLike[str] = "runs",
     cache_dir: str | os.PathLike[str] = "features",
     photos: str | os.PathLike[str] | None = None,
+    target: str | None = None,
     test_rows: str = "",
 ) -> Report:
     """Gather what is to be said of the runs on one data set.
@@ -53,6 +54,8 @@ def make_report(
     photos : path, optional
         Folder that the data set's paths start from, where it moved since it was tested on. Only
         photos that have the same bytes still are shown.
+    target : str, optional
+        Label column, where there are runs on several; default: that of the latest run.
     test_rows : str
         First digits of the digest of the test rows, where there are runs on several: only runs on
         the same rows can be compared. Default: the rows of the latest run.
@@ -66,10 +69,10 @@ def make_report(
     RunError
         There are no runs, or none that can be read.
     SpecError
-        `data` or `test_rows` names nothing there is, or is needed to tell several apart; the
-        message lists them.
+        `data`, `target` or `test_rows` names nothing there is, or is needed to tell several apart;
+        the message lists them.
     """
-    chosen = choose_runs(data, runs_dir, test_rows=test_rows)
+    chosen = choose_runs(data, runs_dir, target=target, test_rows=test_rows)
     folder = photos or data
     if photos is not None and not os.path.isdir(photos):
         raise SpecError(f"There is no folder {os.fspath(photos)!r} to take photos from.")
@@ -83,13 +86,14 @@ def write_report(
     runs_dir: str | os.PathLike[str] = "runs",
     cache_dir: str | os.PathLike[str] = "features",
     photos: str | os.PathLike[str] | None = None,
+    target: str | None = None,
     test_rows: str = "",
 ) -> tuple[Report, list[Path]]:
     """Write the report of the runs on one data set.
 
     Parameters
     ----------
-    data, runs_dir, cache_dir, photos, test_rows
+    data, runs_dir, cache_dir, photos, target, test_rows
         As `make_report`.
     out : path
         A file ending in .html, .md, .csv or .json, which alone is written; or a folder, made where
@@ -110,7 +114,12 @@ def write_report(
     """
     paths = _list_paths(Path(out))
     report = make_report(
-        data, runs_dir=runs_dir, cache_dir=cache_dir, photos=photos, test_rows=test_rows
+        data,
+        runs_dir=runs_dir,
+        cache_dir=cache_dir,
+        photos=photos,
+        target=target,
+        test_rows=test_rows,
     )
     for path in paths:
         text = FORMATS[path.suffix.lower().lstrip(".")](report)

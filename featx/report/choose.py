@@ -56,13 +56,14 @@ def choose_runs(
     data: str | os.PathLike[str] | None,
     runs_dir: str | os.PathLike[str],
     *,
+    target: str | None = None,
     test_rows: str = "",
 ) -> ChosenRuns:
     """Choose the runs to report.
 
     Parameters
     ----------
-    data, runs_dir, test_rows
+    data, runs_dir, target, test_rows
         As `featx.report.make_report`.
 
     Returns
@@ -79,7 +80,7 @@ def choose_runs(
     if damaged:
         more = f" and {len(damaged) - 3} more" if len(damaged) > 3 else ""
         findings.append(Finding("run-unreadable", f"Left out: {' '.join(damaged[:3])}{more}"))
-    runs = _of_data(runs, data, runs_dir)
+    runs = _of_target(_of_data(runs, data, runs_dir), target)
     groups: dict[str, list[_Run]] = {}
     for run in runs:
         groups.setdefault(run.digest, []).append(run)
@@ -151,6 +152,18 @@ def _of_data(
     return found
 
 
+def _of_target(runs: Sequence[_Run], target: str | None) -> list[_Run]:
+    """Return the runs on a label column."""
+    columns = sorted({_target(run.record) for run in runs})
+    if target is not None and target not in columns:
+        raise SpecError(f"No run on the label column {target!r}: there are {', '.join(columns)}.")
+    return [run for run in runs if target in (None, _target(run.record))]
+
+
+def _target(record: RunRecord) -> str:
+    return str(record.split.get("target", "class"))
+
+
 def _choose_rows(
     groups: dict[str, list[_Run]], test_rows: str, runs_dir: str | os.PathLike[str]
 ) -> str:
@@ -182,6 +195,7 @@ def _about_rows(digest: str, runs: Sequence[_Run]) -> str:
     words = [f"{digest[:8]} ({len(runs)} run{'s'[: len(runs) - 1]}", record.dataset]
     words += [f"{record.split['n_test']} test images"]
     words += [] if seed is None else [f"seed {seed}"]
+    words += [] if _target(record) == "class" else [f"label column {_target(record)}"]
     return ", ".join(words) + ")"
 
 

@@ -89,3 +89,15 @@ def test_scores_stay_on_the_disk(home: Path) -> None:
     for record in choose_runs(None, home / "runs").records:
         assert set(record.arrays) == {"test_rows", "y_true", "y_pred"}
         assert "confusion" not in record.metrics
+
+
+def test_a_label_column_of_several(home: Path, add_run, records) -> None:
+    split = {**records[0].split, "test_digest": "f" * 64, "target": "shape"}
+    add_run("late", split=split, environment={"time": "2999-01-01T00:00:00Z"})
+    assert len(choose_runs(None, home / "runs", target="class").records) == 15
+    assert not choose_runs(None, home / "runs", target="class").findings
+    assert len(choose_runs(None, home / "runs", target="shape").records) == 1
+    told = choose_runs(None, home / "runs", test_rows=records[0].split["test_digest"][:6])
+    assert "label column shape" in told.findings[0].text
+    with pytest.raises(SpecError, match="'colour': there are class, shape"):
+        choose_runs(None, home / "runs", target="colour")
