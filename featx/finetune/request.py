@@ -100,11 +100,14 @@ def plan_tunings(
 
 
 def name_row(tuning: TuningSpec, fit: FitSpec) -> HeadSpec:
-    """Return what the row of a run is called: "finetune(unfreeze='half', optimizer='adam(1e-5)')".
+    """Return what the row of a run is called: "finetune('half', optimizer='adam(1e-05)')".
 
-    What is as it is by default is left out but for these two.
+    What is as it is by default is left out but for these two. What is unfrozen comes first and
+    without its name, so that rows can be told apart where a table cuts them short.
     """
-    params: dict[str, Any] = {"unfreeze": tuning.unfreeze.text, "optimizer": fit.optimizer.text}
+    amount = tuning.unfreeze.text
+    params: dict[str, Any] = {"0": int(amount) if amount.isdecimal() else amount}
+    params["optimizer"] = fit.optimizer.text
     if tuning.head.text != "logreg":
         params["head"] = tuning.head.text
     if tuning.pooling != "avg":
