@@ -28,7 +28,7 @@ def runs() -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("name", ["baseline", "classify", "compare", "zeroshot"])
+@pytest.mark.parametrize("name", ["baseline", "classify", "compare", "finetune", "zeroshot"])
 def test_a_module_named_like_its_function_can_be_called(name: str) -> None:
     module = importlib.import_module(f"featx.{name}")
     assert getattr(featx, name) is module

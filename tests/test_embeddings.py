@@ -226,6 +226,16 @@ def test_the_view_of_an_entry_is_the_entry(tmp_path: Path, photos: Path, project
     assert source.load(None).key is not None
 
 
+def test_files_that_are_not_there_and_pictures_that_are_none(tmp_path: Path) -> None:
+    for name in ("none.h5", "none.parquet"):
+        with pytest.raises(DatasetError, match=r"There is no file .*none\.(h5|parquet)"):
+            find_sources(tmp_path / name)
+    with pytest.raises(CacheMissError, match="Run first: featx extract"):
+        find_sources(tmp_path / "none.npz")
+    with pytest.raises(DatasetError, match="featx classify takes them"):
+        extract(save(tmp_path / "clip.npz", **parts()), cache_dir=tmp_path / "cache")
+
+
 def test_options_that_choose_among_cached_features_are_refused(tmp_path: Path) -> None:
     path = save(tmp_path / "a.npz", **parts())
     with pytest.raises(SpecError, match=r"of which --backbone, --weights cannot choose"):

@@ -98,9 +98,10 @@ def _channels_last(path: str, x: np.ndarray) -> np.ndarray:
     if x.ndim == 4 and x.shape[-1] == 1:
         x = x[..., 0]
     if x.ndim not in (3, 4) or (x.ndim == 4 and x.shape[-1] not in (3, 4)) or 0 in x.shape[1:]:
+        hint = " Embeddings need no extracting: featx classify takes them." if x.ndim == 2 else ""
         raise DatasetError(
             f"{path!r} has pictures of shape {x.shape}: use (n, height, width) with 1, 3 or 4 "
-            "channels."
+            f"channels.{hint}"
         )
     return x
 

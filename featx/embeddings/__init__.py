@@ -121,13 +121,13 @@ class Embeddings:
 
 
 def is_embeddings(path: str | os.PathLike[str]) -> bool:
-    """Tell by name and first look whether a file holds embeddings; .npz may hold pictures too."""
+    """Tell whether a file holds embeddings: an .npz, which may hold pictures, by its arrays."""
     file = Path(path)
     suffix = file.suffix.lower()
-    if suffix not in SUFFIXES or not file.is_file():
+    if suffix not in SUFFIXES or file.is_dir():
         return False
     if suffix != ".npz":
-        return True
+        return True  # one that is not there is told as that
     try:
         shapes = {plain_name(name, suffix): s for name, s in npz_shapes(file).items()}
     except (OSError, ValueError, zipfile.BadZipFile):
@@ -159,6 +159,8 @@ def read_embeddings(path: str | os.PathLike[str]) -> Embeddings:
         raise DatasetError(
             f"Cannot tell what {text!r} is: files of embeddings end in {', '.join(SUFFIXES)}."
         )
+    if not Path(path).is_file():
+        raise DatasetError(f"There is no file {text!r}. Check the path.")
     try:
         found = read_arrays(Path(path))
     except ImportError:
