@@ -54,12 +54,12 @@ print(json.dumps({"size": runner.batch_size, "rows": len(found), "error": error,
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="limits memory by what /proc tells")
 @pytest.mark.parametrize(
-    ("engine", "spare_mib"), [("openvino", 450), ("tensorflow", 300), ("jax", 150)]
+    ("engine", "size", "spare_mib"),
+    [("openvino", 512, 450), ("tensorflow", 512, 300), ("jax", 128, 60)],
 )
-def test_a_batch_too_large_for_the_memory_is_halved(engine: str, spare_mib: int) -> None:
+def test_a_batch_too_large_for_the_memory_is_halved(engine: str, size: int, spare_mib: int) -> None:
     if not is_installed(engine):
         pytest.skip(f"{engine} is not installed")
-    size = 512
     environment = {k: v for k, v in os.environ.items() if k != "KERAS_BACKEND"}
     done = subprocess.run(
         [sys.executable, "-c", CHILD, engine, str(size), str(spare_mib)],
@@ -70,7 +70,9 @@ def test_a_batch_too_large_for_the_memory_is_halved(engine: str, spare_mib: int)
     )
     assert done.returncode == 0, done.stderr[-2000:]
     outcome = json.loads(done.stdout.splitlines()[-1])
-    assert outcome["told"][0].endswith("no memory for 512 images at once; going on with 256")
+    assert outcome["told"][0].endswith(
+        f"no memory for {size} images at once; going on with {size // 2}"
+    )
     assert outcome["size"] == size >> len(outcome["told"])
     assert outcome["rows"] == size + 3
     assert outcome["error"] < 1e-5

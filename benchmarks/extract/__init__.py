@@ -1,0 +1,1 @@
+"""What bench_extract.py measures."""

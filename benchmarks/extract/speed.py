@@ -1,0 +1,210 @@
+"""Images a second: against peers, against the engine alone, and with decoding shared."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from extract.arithmetic import count_flops, measure_peak
+from extract.contestants import PEERS, Loaded, ReadyEngine
+from extract.photos import make_photos
+
+IMAGES = {"mobilenet": 256, "resnet50": 96, "inception_v3": 64, "vgg16": 64}
+"""Enough for seconds of work each; others take `OTHER`."""
+OTHER = 96
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass
+class Settings:
+    """What to measure, and with what."""
+
+    temp: Path
+    backbones: list[str]
+    precisions: list[str]
+    repeats: int
+    images: int = 0
+    data: Path | None = None
+    minutes: float = 0.5
+    memory_images: int = 10_000
+    engine: str = ""
+    _measured: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def photos(self, backbone: str) -> Path:
+        """Return a folder of photos for this backbone, made where it is not there yet."""
+        if self.data is not None:
+            return self.data
+        count = self.images or IMAGES.get(backbone, OTHER)
+        folder = self.temp / f"photos-{count}"
+        return folder if folder.is_dir() else make_photos(folder, count)
+
+    def measure(self, backbone: str, *, peers: bool = False) -> dict[str, Any]:
+        """Return medians of images a second by what made them; measured once a process."""
+        if backbone not in self._measured:
+            self._measured[backbone] = measure_backbone(self, backbone, peers=peers)
+        return self._measured[backbone]
+
+
+def measure_backbone(settings: Settings, backbone: str, *, peers: bool) -> dict[str, Any]:
+    """Run everybody in turn, `repeats` times.
+
+    Returns
+    -------
+    dict
+        "images", "flops" (an image), "load seconds", and "rates": images a second by name, where
+        featx has two names a precision: end to end, and the engine alone on ready arrays.
+    """
+    from featx.backbones import build_backbone, parse_backbone, resolve_weights
+    from featx.backend import is_installed
+    from featx.quiet import import_keras
+
+    import_keras()
+    data = settings.photos(backbone)
+    spec = parse_backbone(backbone, weights="random")
+    flops = count_flops(build_backbone(spec, resolve_weights(spec)))
+    loops = {
+        name: make(backbone)
+        for name, (make, packages) in PEERS.items()
+        if peers and all(map(is_installed, packages))
+    }
+    loaded = {p: Loaded(settings.engine, backbone, p) for p in settings.precisions}
+    engines = {p: ReadyEngine([one]).name for p, one in loaded.items()}
+    rates: dict[str, list[float]] = {}
+
+    def note(name: str, rate: float) -> None:
+        rates.setdefault(name, []).append(rate)
+
+    images = 0
+    for repeat in range(settings.repeats):
+        for precision in settings.precisions:
+            folder = settings.temp / f"cache-{backbone}-{precision}-{repeat}"
+            seconds, images = extract(
+                data, folder, engines[precision], backbone=backbone, precision=precision
+            )
+            note(f"featx {precision}", images / seconds)
+            note(f"alone {precision}", loaded[precision].run_alone(images / 2))
+        for name, loop in loops.items():
+            note(name, images / loop.run(data, settings.temp))
+    return {
+        "images": images,
+        "flops": flops,
+        "load seconds": {p: round(one.load_seconds, 1) for p, one in loaded.items()},
+        "rates": {name: statistics.median(values) for name, values in rates.items()},
+    }
+
+
+def extract(data: Path, cache: Path, engine: str, **options: Any) -> tuple[float, int]:
+    """Return the seconds of one `featx.extract` into a new cache, and the number of images."""
+    import featx
+
+    started = time.perf_counter()
+    report = featx.extract(data, weights="random", engine=engine, cache_dir=cache, **options)
+    return time.perf_counter() - started, report.images
+
+
+def table(settings: Settings) -> Rows:
+    """From files to features on the disk, against peers in the same run."""
+    rows = []
+    for backbone in settings.backbones:
+        found = settings.measure(backbone, peers=True)
+        rates = found["rates"]
+        for precision in settings.precisions:
+            row = {"backbone": backbone, "precision": precision, "images": found["images"]}
+            row["repeats"] = settings.repeats
+            row["featx images/s"] = rate = rates[f"featx {precision}"]
+            for peer in PEERS:
+                row[f"{peer} images/s"] = rates.get(peer, "not installed")
+            for peer in PEERS:
+                row[f"over {peer}"] = rate / rates[peer] if peer in rates else "not installed"
+            row["load seconds"] = found["load seconds"][precision]
+            rows.append(row)
+    return rows
+
+
+def overlap(settings: Settings) -> Rows:
+    """End to end over the engine alone, and over what decoding and forward passes cost together.
+
+    On a CPU both are done by the same cores, so that an image cannot cost less than both.
+    """
+    rows = []
+    for backbone in settings.backbones:
+        found = settings.measure(backbone)
+        decode = decode_rate(settings.photos(backbone), backbone, settings.repeats)
+        for precision in settings.precisions:
+            rate = found["rates"][f"featx {precision}"]
+            alone = found["rates"][f"alone {precision}"]
+            both = 1 / (1 / decode + 1 / alone)
+            row = {"backbone": backbone, "precision": precision, "repeats": settings.repeats}
+            row |= {"featx images/s": rate, "engine alone images/s": alone}
+            row |= {"decoding alone images/s": decode, "both together images/s": both}
+            row |= {"over engine alone": rate / alone, "over both together": rate / both}
+            rows.append(row)
+    return rows
+
+
+def decode_rate(data: Path, backbone: str, repeats: int) -> float:
+    """Return images a second from files to pixels, on all cores; the median."""
+    from featx.backbones import parse_backbone
+    from featx.datasets.digest import digest_file
+    from featx.extraction.pipeline import decode_file, decode_threads
+
+    image = parse_backbone(backbone, weights="random").image
+    files = [(str(path), digest_file(str(path))[0]) for path in sorted(data.glob("*/*"))]
+    rates = []
+    with ThreadPoolExecutor(decode_threads()) as pool:
+        for _ in range(repeats):
+            started = time.perf_counter()
+            list(pool.map(lambda item: decode_file(*item, {image}), files))
+            rates.append(len(files) / (time.perf_counter() - started))
+    return statistics.median(rates)
+
+
+def shared(settings: Settings) -> Rows:
+    """Two backbones with three taps each in one call, against six calls for one each."""
+    pair, taps = ("mobilenet", "mobilenet(alpha=0.5)"), ("avg", "max", "flatten")
+    data = settings.photos("mobilenet")
+    single = [Loaded(settings.engine, text, taps=(tap,)) for text in pair for tap in taps]
+    together = [Loaded(settings.engine, text, taps=taps) for text in pair]
+    apart, once = ReadyEngine(single).name, ReadyEngine(together).name
+    seconds: dict[str, list[float]] = {"one call": [], "single calls": []}
+    images = 0
+    for repeat in range(settings.repeats):
+        folder = settings.temp / f"shared-{repeat}"
+        spent, images = extract(data, folder, once, backbone=list(pair), pooling=list(taps))
+        seconds["one call"].append(spent)
+        seconds["single calls"].append(
+            sum(
+                extract(data, folder / f"{n}-{tap}", apart, backbone=text, pooling=tap)[0]
+                for n, text in enumerate(pair)
+                for tap in taps
+            )
+        )
+    one, many = (statistics.median(values) for values in seconds.values())
+    row: dict[str, Any] = {"backbones": " and ".join(pair), "taps": ", ".join(taps)}
+    row |= {"images": images, "repeats": settings.repeats}
+    row |= {"one call seconds": one, "six single calls seconds": many, "one over six": one / many}
+    return [row]
+
+
+def roofline(settings: Settings) -> Rows:
+    """The arithmetic done in a second over what the machine can do at float32."""
+    peaks = measure_peak()
+    peak = max(peaks.values())
+    rows = []
+    for backbone in settings.backbones:
+        found = settings.measure(backbone)
+        for precision in settings.precisions:
+            alone = found["flops"] * found["rates"][f"alone {precision}"] / 1e9
+            whole = found["flops"] * found["rates"][f"featx {precision}"] / 1e9
+            row = {"backbone": backbone, "precision": precision, "repeats": settings.repeats}
+            row |= {"GFLOP an image": found["flops"] / 1e9}
+            row |= {"engine alone GFLOP/s": alone, "featx GFLOP/s": whole}
+            row |= {f"{name} product GFLOP/s": value for name, value in peaks.items()}
+            row |= {"engine alone of the peak": alone / peak, "featx of the peak": whole / peak}
+            rows.append(row)
+    return rows
