@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from featx.compare import compare
     from featx.extractor import FeatureExtractor
     from featx.finetune import finetune
-    from featx.finetune import finetune
     from featx.records import FeatureSet
     from featx.runs import load_runs
     from featx.store import load_features
@@ -30,7 +29,6 @@ _LATER = {
     "baseline": "",
     "classify": "",
     "compare": "",
-    "finetune": "",
     "finetune": "",
     "heads": "",
     "load_features": "featx.store",
