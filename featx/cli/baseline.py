@@ -21,7 +21,7 @@ from featx.cli import options, training
     help="Network: simple_cnn, small_cnn, 'scratch(mobilenet_v2)'. See: featx list nets. "
     "[default: simple_cnn]",
 )
-@options.image_size
+@options.image_size_of("224, or the backbone's own (32 for the embedded sample)")
 @training.protocol
 @training.fitting(optimizer="adam", epochs=60, patience=10)
 @options.cache_dir

@@ -97,12 +97,17 @@ def weights(command: F) -> F:
 
 def image_size(command: F) -> F:
     """Add --image-size."""
+    return image_size_of("the backbone's own")(command)
+
+
+def image_size_of(default: str) -> Callable[[F], F]:
+    """Add --image-size, its default in words."""
     return click.option(
         "--image-size",
         callback=_image_size,
         metavar="N or HxW",
-        help="Input size in pixels; default: the backbone's own.",
-    )(command)
+        help=f"Input size in pixels; default: {default}.",
+    )
 
 
 def image_sizes(command: F) -> F:

@@ -114,8 +114,10 @@ def _networks(comparison: Comparison, ordered: Sequence[int]) -> list[str]:
     for group in (comparison.groups[i] for i in ordered):
         if not group.get("epochs"):
             continue
+        plural = "" if round(group["epochs"]) == 1 else "s"
         line = (
-            f"{group['name']}: {group['epochs']:.0f} epochs × {group['epoch_seconds']:.1f} s, "
+            f"{group['name']}: {group['epochs']:.0f} epoch{plural} × "
+            f"{group['epoch_seconds']:.1f} s, "
             f"{group['parameters_trained'] or 0:,} parameters trained."
         )
         if group["unfinished"]:

@@ -25,7 +25,7 @@ def test_table_and_json(cli: Cli, photos: Path) -> None:
     status, out, err = cli("baseline", photos, *QUICK, "--net", "simple_cnn(filters=(4,))")
     assert (status, err) == (0, "")
     assert "simple_cnn(filters=(4,))" in out
-    assert "1 epochs × " in out
+    assert ": 1 epoch × " in out
     assert "parameters trained. The last epoch was the best" in out
     status, out, err = cli("baseline", photos, *QUICK, "--shots", "3,all", "--json")
     assert (status, err) == (0, "")
