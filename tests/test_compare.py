@@ -17,8 +17,8 @@ from featx.records import ExtractionKey, HeadSpec, ImageSpec, RunRecord, to_json
 from featx.runs import load_runs, save_run
 
 CLASSIFY_FIELDS = {
-    "kind", "target", "test_on", "backbone", "image_size", "precision", "tap", "head", "params", "shots", "draw",
-    "n_train", "n_test",
+    "kind", "target", "test_on", "backbone", "image_size", "precision", "tap", "head",
+    "params", "shots", "draw", "n_train", "n_test",
     "feature_dim", "accuracy", "accuracy_ci", "top5", "top10", "macro_f1", "macro_precision",
     "macro_recall", "extract_seconds", "select_seconds", "fit_seconds", "predict_seconds",
 }  # fmt: skip
@@ -333,3 +333,43 @@ def test_end_to_end_through_the_disk(tmp_path) -> None:
     assert len(comparison.tests) == 2
     assert "too-few-test-rows" in [f.code for f in comparison.findings]
     assert "Best: pixels avg" in format_table(comparison)
+
+
+# --- networks ------------------------------------------------------------------------------------
+
+
+def make_network(head: str = "simple_cnn", *, draw: int = 0, **params: Any) -> RunRecord:
+    settings = {"image_size": (64, 64), "optimizer": "adam", "epochs": 9, "patience": 3, **params}
+    cost = {"epochs": 4 + draw, "epoch_seconds": 2.0, "best_epoch": 3, "parameters_trained": 17044}
+    return make_run(
+        GOOD, head, draw=draw, kind="baseline", key=None, backbone="", tap="", params=settings,
+        cost=cost,
+    )  # fmt: skip
+
+
+def test_networks_with_other_settings_are_no_draws_of_one() -> None:
+    records = [
+        make_run(GOOD),
+        make_network(),
+        make_network(draw=1),
+        make_network(optimizer="sgd(0.1)"),
+        make_network("small_cnn", image_size=(96, 128), epochs=20),
+    ]
+    groups = compare(records).groups
+    assert [(g["backbone"], g["head"], g["draws"]) for g in groups] == [
+        ("mobilenet", "logreg", 1),
+        ("64x64 adam 9 epochs", "simple_cnn", 2),
+        ("64x64 sgd(0.1) 9 epochs", "simple_cnn", 1),
+        ("96x128 adam 20 epochs", "small_cnn", 1),
+    ]
+    assert len({g["name"] for g in groups}) == 4
+    alone = compare([make_run(GOOD), make_network(), make_network("small_cnn")]).groups
+    assert [g["backbone"] for g in alone] == ["mobilenet", "", ""]
+
+
+def test_the_table_says_what_training_came_to() -> None:
+    text = format_table(compare([make_run(GOOD), make_network(), make_network(draw=1)]))
+    assert "simple_cnn, all images: 4 epochs × 2.0 s, 17,044 parameters trained." in text
+    assert "more may do better" not in text
+    unfinished = make_network(epochs=3)
+    assert "The last epoch was the best" in format_table(compare([unfinished]))
