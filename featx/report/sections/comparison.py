@@ -264,8 +264,8 @@ def _learning_curves(subject: Subject) -> Chart | None:
             axis("accuracy", tickformat=".3~f"),
         ),
         table=_curve_table(subject, [curves[words] for words in ranked]),
-        note="Bands: 95% over test images, of the mean over draws. All images is shown at their "
-        f"mean number a class.{more}",
+        note="Bands: 95% over test images, of the mean over draws. All images: at their mean "
+        f"number a class.{more}",
     )
 
 
