@@ -19,7 +19,13 @@ from featx.recipe.find import find_recipe
 from featx.recipe.kinds import STAGE_KINDS
 from featx.recipe.model import Recipe, Stage
 from featx.recipe.read import load_recipe
-from featx.recipe.settings import Overrides, parse_weights, stage_backbones, stage_settings
+from featx.recipe.settings import (
+    Overrides,
+    common_size,
+    parse_weights,
+    stage_backbones,
+    stage_settings,
+)
 from featx.recipe.state import FOLDER, RunState
 from featx.records import BackboneSpec, to_json
 
@@ -111,7 +117,8 @@ def plan_recipe(
     limit_per_class : int, optional
         At most so many images of each class.
     epochs, image_size : int, optional
-        Instead of the recipe's, in every stage that has such a setting.
+        Instead of the recipe's, in every stage that has such a setting; where a backbone of the
+        recipe takes no image as small, all stages get the least that it takes.
     cache_dir, runs_dir : path
     progress : bool
         Show progress on stderr.
@@ -133,7 +140,8 @@ def plan_recipe(
         if number is not None and number < 1:
             raise RecipeError(f"The {name} given is {number}: a whole number from 1 is needed.")
     given = _given_data(read, data)
-    change = Overrides(parse_weights(weights, read), epochs, image_size, limit_per_class)
+    size = common_size(image_size, read)
+    change = Overrides(parse_weights(weights, read), epochs, size, limit_per_class)
     with Bars(progress) as bars:
         ready, absent = ready_data(
             read,
@@ -147,7 +155,7 @@ def plan_recipe(
         raise RecipeError(f"Recipe {read.name} has nothing to run: {'; '.join(absent.values())}.")
     folder = Path(runs_dir) / f"{read.name}-{_run_digest(ready, change)}"
     state = RunState(folder)
-    notes: list[str] = []
+    notes = [f"images of {size} pixels, the least that all backbones take"] * (size != image_size)
     steps = [_step(stage, ready, absent, change, state, notes) for stage in read.stages]
     plan = Plan(
         read, change, folder, Path(cache_dir), ready, tuple(steps), tuple(dict.fromkeys(notes))

@@ -37,7 +37,7 @@ class Overrides:
     epochs : int or None
         Most epochs of every network.
     image_size : int or None
-        Input side in pixels, everywhere; a backbone that needs more gets its minimum.
+        Input side in pixels of every stage (`common_size`).
     limit_per_class : int or None
         Images a class.
     """
@@ -88,6 +88,17 @@ def parse_weights(texts: Sequence[str], recipe: Recipe) -> dict[str, str]:
     return found
 
 
+def common_size(image_size: int | None, recipe: Recipe) -> int | None:
+    """Return the input size for all stages: that asked for, or the least that all backbones take.
+
+    One for all, since stages read the features that others made.
+    """
+    if image_size is None:
+        return None
+    names = [parse_spec(backbone)[0] for backbone in _used_backbones(recipe)]
+    return max([image_size, *(BACKBONES.get(name).min_size for name in names)])
+
+
 def stage_settings(
     stage: Stage, data: ReadyData, change: Overrides
 ) -> tuple[dict[str, Any], list[str]]:
@@ -110,16 +121,12 @@ def stage_settings(
     settings = {k: _listed(v) if k in SEQUENCES else v for k, v in stage.settings.items()}
     notes: list[str] = []
     backbones = stage_backbones(stage)
-    least: list[int] = [BACKBONES.get(parse_spec(b)[0]).min_size for b in backbones]
     if "weights" in known and backbones and "weights" not in settings:
         settings["weights"] = [_weights_of(stage, b, data, change) for b in backbones]
     if change.epochs is not None:
         settings |= {key: change.epochs for key in known if key.endswith("epochs")}
-    if change.image_size is not None and "image_size" in known and stage.kind != "zeroshot":
-        size = max([change.image_size, *least])
-        if size > change.image_size:
-            notes.append(f"{stage.name}: images of {size} pixels, the least it takes")
-        settings["image_size"] = size
+    if change.image_size is not None and "image_size" in known:
+        settings["image_size"] = change.image_size
     if "shots" in settings:
         settings["shots"] = _shots(stage, settings["shots"], data, notes)
     return settings, notes

@@ -77,11 +77,12 @@ def test_a_stage_without_overrides_keeps_what_the_recipe_says(
 
 def test_overrides_reach_every_stage_that_has_the_setting(settings: Callable[..., Any]) -> None:
     found = settings(epochs=2, image_size=40)
-    assert (found["scratch"]["epochs"], found["scratch"]["image_size"]) == (2, 40)
+    assert (found["scratch"]["epochs"], found["scratch"]["image_size"]) == (2, 75)
     assert "epochs" not in found["features"]
     assert found["features"]["image_size"] == found["fused"]["image_size"] == 75  # InceptionV3's
     assert any("75 pixels" in note for note in found["plan"].notes)
     assert found["scratch"]["patience"] == 3
+    assert settings(image_size=80)["fused"]["image_size"] == 80
 
 
 def test_the_backbones_of_a_stage(recipe: Recipe) -> None:
