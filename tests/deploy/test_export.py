@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +71,25 @@ def assert_same(place: Place, run: Path, made: ExportRecord) -> None:
 # --- parity ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", FORMATS.names())
-def test_every_format_predicts_what_the_run_did(name: str, place: Place, tmp_path: Path) -> None:
+Models = Callable[[str], ExportRecord]
+
+
+@pytest.fixture(scope="module")
+def models(place: Place, tmp_path_factory: pytest.TempPathFactory) -> Models:
+    """Give one run in a format, exported once."""
+    folder = tmp_path_factory.mktemp("models")
     run = place.run("linear_svc(C=0.01)")
-    made = export(run, tmp_path / NAMES[name], cache_dir=place.cache)
+
+    @cache
+    def exported(name: str) -> ExportRecord:
+        return export(run, folder / name / NAMES[name], cache_dir=place.cache)
+
+    return exported
+
+
+@pytest.mark.parametrize("name", FORMATS.names())
+def test_every_format_predicts_what_the_run_did(name: str, models: Models, place: Place) -> None:
+    run, made = place.run("linear_svc(C=0.01)"), models(name)
     assert made.format == name
     assert made.checked == 9
     assert made.largest_difference is not None
@@ -82,7 +98,7 @@ def test_every_format_predicts_what_the_run_did(name: str, place: Place, tmp_pat
     assert made.model.run["head"] == "linear_svc(C=0.01)"
     assert made.model.run["calibrated"] == "temperature"
     assert_same(place, run, made)
-    assert not list(tmp_path.glob(".*"))  # no draft is left
+    assert not list(Path(made.path).parent.glob(".*"))  # no draft is left
 
 
 @pytest.mark.parametrize(
@@ -141,9 +157,8 @@ def run_python(code: str, folder: Path) -> str:
     return done.stdout
 
 
-def test_keras_loads_it_without_featx(place: Place, tmp_path: Path) -> None:
-    run = place.run("l2+knn(k=3)")
-    made = export(run, tmp_path / "model.keras", cache_dir=place.cache)
+def test_keras_loads_it_without_featx(models: Models) -> None:
+    made = models("keras")
     code = """
         import json, sys, zipfile
         import keras, numpy as np
@@ -153,17 +168,17 @@ def test_keras_loads_it_without_featx(place: Place, tmp_path: Path) -> None:
         found = model.predict(np.full((2, 32, 32, 3), 200, np.uint8), verbose=0)
         print(json.dumps([classes, np.asarray(found).tolist()]))
     """
-    classes, found = json.loads(run_python("\n".join(map(str.strip, code.splitlines())), tmp_path))
+    folder = Path(made.path).parent
+    classes, found = json.loads(run_python("\n".join(map(str.strip, code.splitlines())), folder))
     assert tuple(classes) == made.model.classes
     mine = load_model(made.path).predict(np.full((2, 32, 32, 3), 200, np.uint8))
     np.testing.assert_allclose(found, mine.probabilities, atol=1e-6)
 
 
-def test_the_onnx_file_says_its_classes(place: Place, tmp_path: Path) -> None:
+def test_the_onnx_file_says_its_classes(models: Models) -> None:
     import onnxruntime
 
-    export(place.run("linear_svc(C=0.01)"), tmp_path / "model.onnx", cache_dir=place.cache)
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"))
+    session = onnxruntime.InferenceSession(models("onnx").path)
     said = session.get_modelmeta().custom_metadata_map
     assert json.loads(said["classes"]) == ["class0", "class1", "class2"]
     (given,) = session.get_inputs()
@@ -172,26 +187,24 @@ def test_the_onnx_file_says_its_classes(place: Place, tmp_path: Path) -> None:
     assert found.shape == (5, 3)
 
 
-def test_the_openvino_weights_stay_float32(place: Place, tmp_path: Path) -> None:
-    export(place.run("linear_svc(C=0.01)"), tmp_path / "model.xml", cache_dir=place.cache)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.bin", "model.xml"]
-    text = (tmp_path / "model.xml").read_text()
-    assert "f16" not in text.lower()
-    assert "class0" in text
+def test_the_openvino_weights_stay_float32(models: Models) -> None:
+    path = Path(models("openvino").path)
+    assert sorted(p.name for p in path.parent.iterdir()) == ["model.bin", "model.xml"]
+    assert "f16" not in path.read_text().lower()
+    assert "class0" in path.read_text()
 
 
-def test_the_saved_model_takes_encoded_images(place: Place, tmp_path: Path) -> None:
+def test_the_saved_model_takes_encoded_images(models: Models, tmp_path: Path) -> None:
     import tensorflow as tf
 
-    run = place.run("linear_svc(C=0.01)")
-    export(run, tmp_path / "model", cache_dir=place.cache, check=1)
-    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    path = models("saved_model").path
+    loaded = tf.saved_model.load(path)
     ramp = np.linspace(0, 255, 50, dtype=np.uint8)
     pixels = np.stack([np.tile(ramp, (60, 1)), np.tile(ramp[::-1], (60, 1)), np.full((60, 50), 9)])
     Image.fromarray(pixels.transpose(1, 2, 0).astype(np.uint8)).save(tmp_path / "ramp.png")
     encoded = tf.constant([(tmp_path / "ramp.png").read_bytes()] * 2)
     found = loaded.signatures["serve_encoded"](encoded=encoded)
-    mine = load_model(tmp_path / "model").predict([tmp_path / "ramp.png"] * 2)
+    mine = load_model(path).predict([tmp_path / "ramp.png"] * 2)
     np.testing.assert_allclose(found["probabilities"], mine.probabilities, atol=0.02)
     assert [name.decode() for name in found["class"].numpy()] == list(mine.labels)
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.deploy.formats.trace import trace
 from featx.deploy.formats.turns import run_in_turn
-from featx.deploy.spec import FILE, ModelSpec
+from featx.deploy.spec import FILE, OUTPUT, ModelSpec
 from featx.engines import Runner
 from featx.errors import DeployError
 from featx.quiet import import_keras
@@ -42,10 +44,22 @@ class KerasFormat:
         network = load_keras(path)
         spec = _read_spec(path, network)
 
-        def submit(batch: np.ndarray) -> np.ndarray:
-            return np.asarray(network.predict_on_batch(batch), np.float32)
+        return spec, run_in_turn(spec, _predictor(network), f"{path.name} on keras")
 
-        return spec, run_in_turn(spec, submit, f"{path.name} on keras")
+
+def _predictor(network: Any) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function of a batch; on TensorFlow a traced one, without `predict`'s overhead."""
+    if import_keras().config.backend() != "tensorflow":
+        return lambda batch: np.asarray(network.predict_on_batch(batch), np.float32)
+    import tensorflow as tf
+
+    traced = trace(network).get_concrete_function()
+
+    def predict(batch: np.ndarray) -> np.ndarray:
+        found: np.ndarray = traced(tf.constant(batch))[OUTPUT].numpy()
+        return found
+
+    return predict
 
 
 def load_keras(path: str | os.PathLike[str]) -> Any:
