@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,23 @@ import pytest
 from PIL import Image
 
 import featx
+from featx.backbones import parse_backbone
 from featx.datasets.decode import read_image
+from featx.engines import Runner
+from featx.engines.batch import Collect, Submit
 from featx.errors import (
     CacheWriteError,
     DatasetError,
     EngineError,
+    EngineMemoryError,
     ImageError,
     ImageSizeError,
     SpecError,
     UnknownNameError,
 )
 from featx.extraction import ExtractReport
-from featx.records import ImageSpec
+from featx.extraction.rows import Wanted, compute_pixels
+from featx.records import BackboneSpec, ImageSpec, TapSpec
 
 Run = Callable[..., ExtractReport]
 
@@ -364,6 +369,57 @@ def test_an_engine_that_fails_stops_the_run_with_its_error(
     report = run()
     assert report.extracted == 16  # the first batch of eight had been kept
     assert report.reused == 8
+
+
+@pytest.fixture
+def small_memory(projection: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The stand-in engine on a device that from its second batch on takes two images at most."""
+
+    def load(
+        self: object, spec: BackboneSpec, weights: object, taps: Sequence[TapSpec], precision: str
+    ) -> Runner:
+        def compile(size: int) -> tuple[Submit, Collect]:
+            def submit(batch: np.ndarray) -> list[np.ndarray]:
+                if fakes.PASSES and size > 2:
+                    raise EngineMemoryError("the device is full")
+                fakes.PASSES.append(len(batch))
+                maps = fakes.feature_maps(batch, sum(spec.text.encode()))
+                return [fakes.pooled(maps, tap.pooling) for tap in taps]
+
+            return submit, lambda ticket: ticket
+
+        shapes = {tap.name: (fakes.CHANNELS,) for tap in taps}
+        size = (spec.image.height, spec.image.width)
+        return Runner.compiled(shapes, size, fakes.BATCH, 2, compile, spec.text)
+
+    monkeypatch.setattr(fakes.ProjectionEngine, "load", load)
+    return projection
+
+
+@pytest.mark.usefixtures("small_memory")
+def test_memory_that_runs_out_costs_no_row(
+    run: Run, photos: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    report = run()
+    assert report.extracted == 24
+    rows = rows_of(report)
+    assert len(rows) == 24
+    for relpath, row in rows.items():
+        np.testing.assert_array_equal(row, expected(photos, relpath, "avg"))
+    assert fakes.PASSES == [8] + [2] * 8
+    told = [m for m in caplog.messages if "images at once" in m]
+    assert [m.partition(": ")[2] for m in told] == [
+        "no memory for 8 images at once; going on with 4",
+        "no memory for 4 images at once; going on with 2",
+    ]
+
+
+def test_pixels_lose_no_row_where_memory_runs_out(small_memory: str) -> None:
+    spec = parse_backbone("mobilenet", weights="random", image_size=44)
+    pixels = np.random.default_rng(0).integers(0, 256, (21, 44, 44, 3), dtype=np.uint8)
+    rows = compute_pixels(list(pixels), Wanted(spec, (TapSpec("", "avg"),), small_memory))
+    maps = fakes.feature_maps(pixels, sum(spec.text.encode()))
+    np.testing.assert_array_equal(rows["avg"], fakes.pooled(maps, "avg"))
 
 
 def test_a_full_disk_stops_the_run_and_nothing_half_written_is_published(
