@@ -107,6 +107,8 @@ def fuse(features: Sequence[FeatureSet]) -> FeatureSet:
             "backbone": _joined([str(part["backbone"]) for part in parts]),
             "extract_seconds": sum(entries.values()),
             "parts": parts,
+            # The images are the same: where they lie.
+            **{n: first.provenance[n] for n in ("source", "root") if n in first.provenance},
         },
     )
 

@@ -50,7 +50,7 @@ def add_networks(home: Path) -> None:
     tuned = {"cost": {**cost, "parameters_frozen": 3_000_000}, "seconds": {**seconds, "fit": 240.0}}
     add_run(home, "finetune", kind="finetune", backbone=backbone, **tuned, **plain)
     told = {"cost": {"warnings": []}, "seconds": {**seconds, "fit": 0.0, "predict": 2.0}}
-    add_run(home, "imagenet", kind="zeroshot", backbone=backbone, **told, **plain)
+    add_run(home, "imagenet", kind="zeroshot", backbone=backbone, shots=0, **told, **plain)
 
 
 def add_wrong_run(home: Path) -> None:

@@ -184,6 +184,18 @@ def test_moved_images_are_found_at_the_latest_path(tmp_path: Path) -> None:
     assert found.paths[0].startswith("new/")
 
 
+def test_where_images_lie_is_not_forgotten(tmp_path: Path) -> None:
+    features = digits_features(120, provenance={"backbone": "pixels", "root": "/photos"})
+    (record,) = evaluate(features, ["centroid"])
+    rows = record.arrays["test_rows"]
+    save_run(record, tmp_path, test_set=list_tested(features, rows))
+    nowhere = replace(features, provenance={"backbone": "pixels"})
+    save_run(record, tmp_path, test_set=list_tested(nowhere, rows))
+    found = load_test_set(record, tmp_path)
+    assert found is not None
+    assert found.root == "/photos"
+
+
 def test_images_of_another_split_are_refused(tmp_path: Path) -> None:
     features = digits_features(120)
     (record,) = evaluate(features, ["centroid"])

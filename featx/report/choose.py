@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from featx.compare.groups import identify_group
 from featx.errors import RunError, SpecError
 from featx.records import Finding, RunRecord, TestSetRecord
 from featx.runs import load_run, load_test_set
@@ -201,17 +202,7 @@ def _about_rows(digest: str, runs: Sequence[_Run]) -> str:
 
 def _identity(record: RunRecord) -> Hashable:
     """Return what tells runs apart; of two runs with the same the newer one counts."""
-    key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
-    return (
-        record.kind,
-        record.backbone,
-        key,
-        record.tap,
-        record.head.text,
-        record.shots,
-        record.draw,
-        record.split.get("seed"),
-    )
+    return (*identify_group(record), record.draw, record.split.get("seed"))
 
 
 def _test_set(record: RunRecord, runs_dir: str | os.PathLike[str]) -> TestSetRecord | None:

@@ -19,6 +19,9 @@ from featx.report.numbers import NONE, is_number, write_value
 MAX_ROWS = 1_000
 """Rows of one table; the JSON has all."""
 
+LONG = 24
+"""Words of more characters than this may be wrapped."""
+
 
 def write_html(report: Report) -> str:
     """Return the report as an HTML page.
@@ -97,6 +100,7 @@ def _cell(kind: str, value: Any, span: tuple[float, float] | None) -> dict[str, 
         "text": write_value(kind, value),
         "number": is_number(kind) and kind != "interval",
         "kind": kind,
+        "long": kind == "text" and len(write_value(kind, value)) > LONG,
         "sort": _sort_value(value),
         "range": None,
     }

@@ -83,7 +83,7 @@ def _row(group: Group, against: str) -> tuple[Any, ...]:
         group["backbone"],
         group["tap"],
         group["head"],
-        group["shots"] or "all",
+        _shots_text(group["shots"]),
         (group["accuracy"], low, high),
         group["accuracy_spread"],
         group["macro_f1"],
@@ -104,6 +104,14 @@ def _against_best(subject: Subject) -> dict[int, str]:
     return told
 
 
+def _has_most(group: Group, most: float) -> bool:
+    return _shots(group) == most or group["kind"] == "zeroshot"
+
+
+def _shots_text(shots: int | None) -> int | str:
+    return "all" if shots is None else shots
+
+
 def _shots(group: Group) -> float:
     return math.inf if group["shots"] is None else group["shots"]
 
@@ -114,7 +122,8 @@ def _accuracy_and_time(subject: Subject) -> Chart:
     traces: list[dict[str, Any]] = []
     for kind, words in KIND_NAMES.items():
         for full in (True, False):
-            mine = [g for g in groups if g["kind"] == kind and (_shots(g) == most) == full]
+            # The ImageNet classifier is shown no training image: that is all it can be.
+            mine = [g for g in groups if g["kind"] == kind and _has_most(g, most) == full]
             if mine:
                 traces.append(_points(mine, kind, words if full else f"{words}, fewer images"))
     front = pareto_front(groups)
@@ -241,7 +250,7 @@ def _learning_curves(subject: Subject) -> Chart | None:
         )
     ticks = {
         round(_images_a_class(subject, g)): f"{g['shots']}"
-        if g["shots"]
+        if g["shots"] is not None
         else f"all ({_images_a_class(subject, g):.0f})"
         for gs in curves.values()
         for g in gs
@@ -290,7 +299,7 @@ def _curve_table(subject: Subject, curves: Sequence[Sequence[Group]]) -> Table:
         tuple(
             (
                 " ".join(w for w in (g["backbone"], g["tap"], g["head"]) if w) or g["kind"],
-                g["shots"] or "all",
+                _shots_text(g["shots"]),
                 (g["accuracy"], *g["accuracy_ci"]),
                 g["accuracy_spread"],
             )

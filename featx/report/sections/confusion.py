@@ -80,7 +80,7 @@ def show_confusion(classes: Sequence[str], confusion: np.ndarray) -> Chart:
             axis("true class", autorange="reversed", **ticks),
         ),
         note=note,
-        height=min(720, 200 + 44 * len(kept)),
+        height=560 if len(kept) >= CLUSTERED else min(520, 150 + 48 * len(kept)),
         width=860,
         half=len(kept) < CLUSTERED,
     )

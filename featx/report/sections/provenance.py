@@ -96,7 +96,7 @@ def _runs(subject: Subject) -> Table:
             (
                 _shown(file),
                 record.kind,
-                record.shots or "all",
+                "all" if record.shots is None else record.shots,
                 record.draw,
                 record.split.get("seed"),
                 record.split["n_train"],
