@@ -16,10 +16,11 @@ def prepared(imagenet: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `photos/` (small ones of three classes) and `features/` of these."""
     from conftest import make_photos
 
-    folder = tmp_path_factory.mktemp("docs")
+    folder = tmp_path_factory.mktemp("docs") / "made"
     make_photos(folder / "photos", each=12)
     featx.extract(folder / "photos", backbone="mobilenet", cache_dir=folder / "features")
-    return folder
+    # Copies of it are the photos moved, not other photos of the same name, once these are gone.
+    return folder.rename(folder.with_name("kept"))
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,10 @@ REPO = Path(__file__).resolve().parents[2]
 PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in list_blocks(page)]
 TO_RUN = [p for p in PAGES if any(b.language == "python" or b.mark for b in list_blocks(p))]
-OTHER_PROGRAMS = {"cd", "ls", "git", "export", "unzip", "h5ls", "jupyter", "docker", "curl"}
+OTHER_PROGRAMS = {
+    *("cat", "cd", "cp", "curl", "docker", "export", "git", "h5ls", "head", "jq", "jupyter", "ls"),
+    *("mkdir", "mv", "unzip"),
+}
 
 
 def ids(block: Block) -> str:
