@@ -157,7 +157,11 @@ class TuningSpec:
         held = part.held.digests if part.held else ()
         (train_rows, held_rows), spent = trunks.rows(self.backbone, cut, [part.train.digests, held])
         seconds["extract"] += spent
-        cost |= {"trunk": cut.tap.name, "trunk_share": round(cut.share, 4)}
+        cost |= {
+            "trunk": cut.tap.name,
+            "trunk_share": round(cut.share, 4),
+            "trunk_seconds": spent,
+        }
         return BuiltNetwork(
             network,
             tail=assemble_tail(base, cut, top),
