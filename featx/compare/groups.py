@@ -42,11 +42,7 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
     """
     found: dict[tuple[Any, ...], list[int]] = {}
     for i, record in enumerate(records):
-        key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
-        if record.kind in NETWORKS:
-            key = str(sorted(_settings(record).items()))
-        identity = (record.kind, record.backbone, key, record.tap, record.head.text, record.shots)
-        found.setdefault(identity, []).append(i)
+        found.setdefault(identify_group(record), []).append(i)
     variants = _variants(records)
     groups = [
         _group([records[i] for i in members], members, variants[members[0]])
@@ -58,6 +54,14 @@ def group_runs(records: Sequence[RunRecord]) -> tuple[dict[str, Any], ...]:
         if names.count(group["name"]) > 1 and key:
             group["name"] += f" ({key.weights[:12]} weights, key {key.digest()[:12]})"
     return tuple(groups)
+
+
+def identify_group(record: RunRecord) -> tuple[Any, ...]:
+    """Return what the draws of one group have in common, and no run of another group has."""
+    key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
+    if record.kind in NETWORKS:
+        key = str(sorted(_settings(record).items()))
+    return record.kind, record.backbone, key, record.tap, record.head.text, record.shots
 
 
 def _variants(records: Sequence[RunRecord]) -> list[str]:

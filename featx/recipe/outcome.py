@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from featx.compare import compare
-from featx.compare.groups import NETWORKS
+from featx.compare.groups import identify_group
 from featx.recipe.plan import Plan
 from featx.recipe.published import BesideRow, beside_rows
 from featx.recipe.state import RunState
-from featx.records import Comparison, RunRecord, to_json
+from featx.records import Comparison, RunRecord
 from featx.runs import load_run
 
 REPORT = "results.md"
@@ -85,14 +84,14 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
     -------
     Outcome
     """
-    found: dict[tuple[str, str], dict[str, tuple[tuple[str, ...], RunRecord]]] = {}
+    found: dict[tuple[str, str], dict[tuple[Any, ...], tuple[tuple[str, ...], RunRecord]]] = {}
     for step in plan.steps:
         if step.data is None or not state.is_finished(step.stage.name, step.digest):
             continue
         for name in state.stages[step.stage.name].records:
             record = load_run(plan.folder / name)
             place = found.setdefault((step.stage.data, str(record.split["test_digest"])), {})
-            identity = _identity(record)
+            identity = (*identify_group(record), record.draw)  # of several alike the last counts
             before, _ = place.get(identity, ((), record))
             place[identity] = (tuple(dict.fromkeys((*before, step.stage.name))), record)
     sections = []
@@ -126,11 +125,3 @@ def _place(plan: Plan, section: Section) -> tuple[int, int]:
     targets = plan.data[section.data].index.targets
     column = targets.index(section.target) if section.target in targets else len(targets)
     return list(plan.data).index(section.data), column
-
-
-def _identity(record: RunRecord) -> str:
-    """Return what tells a run from others on its test rows; of several alike the last counts."""
-    key = record.key.digest() if record.key else str([p["key"] for p in record.parts])
-    how = json.dumps(to_json(record.params), sort_keys=True) if record.kind in NETWORKS else ""
-    words = (record.kind, record.backbone, key, record.tap, record.head.text, how)
-    return " ".join(map(str, (*words, record.shots, record.draw)))
