@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -13,7 +14,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from featx.backbones import BACKBONES, parse_backbone, tap_shapes
 from featx.engines import ENGINES, choose_precision
-from featx.errors import ImageError, SpecError
+from featx.errors import ImageError, ImageSizeError, SpecError
 from featx.extraction.images import read_images
 from featx.extraction.loaded import find_kept
 from featx.extraction.rows import Wanted, compute_files, compute_pixels
@@ -153,7 +154,8 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         """
         spec, taps = self._spec(), self._taps()
         runner = find_kept(spec, taps)
-        shapes = runner.taps if runner else _tap_shapes(spec.text, self.image_size, taps)
+        size = (spec.image.height, spec.image.width)
+        shapes = runner.taps if runner else _tap_shapes(spec.text, size, taps)
         names = [
             f"{spec.name}_{tap.name}_{i}"
             for tap in taps
@@ -175,7 +177,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
 
     def _spec(self) -> BackboneSpec:
         return parse_backbone(
-            self.backbone, weights=os.fspath(self.weights), image_size=self.image_size
+            self.backbone, weights=os.fspath(self.weights), image_size=_plain_size(self.image_size)
         )
 
     def _taps(self) -> tuple[TapSpec, ...]:
@@ -185,9 +187,24 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         return tuple(dict.fromkeys(TapSpec.parse(text) for text in texts))
 
 
+def _plain_size(image_size: Any) -> Size | None:
+    """Return a size in Python's own integers: searches over parameters hand out NumPy's."""
+    if image_size is None:
+        return None
+    try:
+        if np.ndim(image_size) == 0:
+            return operator.index(image_size)
+        height, width = map(operator.index, image_size)
+    except (TypeError, ValueError):
+        raise ImageSizeError(
+            f"Image size {image_size!r}: give one whole number or height and width, in pixels."
+        ) from None
+    return height, width
+
+
 @lru_cache(64)
 def _tap_shapes(
-    backbone: str, image_size: Size | None, taps: tuple[TapSpec, ...]
+    backbone: str, image_size: Size, taps: tuple[TapSpec, ...]
 ) -> dict[str, tuple[int, ...]]:
     spec = parse_backbone(backbone, image_size=image_size)
     if not spec.params and all(not t.layer and t.pooling != "flatten" for t in taps):

@@ -169,6 +169,24 @@ def test_pickles_without_the_engine_and_copies_give_the_same(make: Any, files: l
     np.testing.assert_array_equal(pickle.loads(data).transform(files[:3]), rows)  # noqa: S301
 
 
+def test_equal_extractors_share_one_graph(
+    make: Any, files: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    load = fakes.ProjectionEngine.load
+
+    def counted(self: Any, spec: Any, *rest: Any) -> Any:
+        made.append(spec.text)
+        return load(self, spec, *rest)
+
+    monkeypatch.setattr(fakes.ProjectionEngine, "load", counted)
+    for _ in range(2):
+        for alpha in (0.25, 0.5):
+            sizes = {"image_size": np.int64(40)} if alpha == 0.5 else {"image_size": (40, 40)}
+            make(backbone=f"mobilenet(alpha={alpha})", **sizes).transform(files[:2])
+    assert made == ["mobilenet(alpha=0.25)", "mobilenet(alpha=0.5)"]
+
+
 def test_threads_may_share_it(make: Any, files: list[str]) -> None:
     from joblib import Parallel, delayed
 
@@ -239,6 +257,8 @@ def test_what_is_no_image_is_told(make: Any, images: Any, told: str) -> None:
         ({"pooling": "block4_pool:mean"}, SpecError),
         ({"pooling": []}, SpecError),
         ({"image_size": 8}, ImageSizeError),
+        ({"image_size": 224.5}, ImageSizeError),
+        ({"image_size": (64, 64, 3)}, ImageSizeError),
         ({"precision": "int8"}, SpecError),
         ({"engine": "tensorflaw"}, UnknownNameError),
         ({"weights": " "}, SpecError),
