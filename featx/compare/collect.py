@@ -6,6 +6,7 @@ import os
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
 
+from featx.compare.groups import identify_group
 from featx.errors import SpecError
 from featx.records import Comparison, RunRecord
 from featx.runs import load_run, load_runs
@@ -75,14 +76,4 @@ def _newest(records: Sequence[RunRecord]) -> Iterable[RunRecord]:
 
 
 def _identity(record: RunRecord) -> Hashable:
-    return (
-        record.kind,
-        record.dataset,
-        record.backbone,
-        record.key.digest() if record.key else str([part["key"] for part in record.parts]),
-        record.tap,
-        record.head.text,
-        record.shots,
-        record.draw,
-        record.split["test_digest"],
-    )
+    return record.dataset, record.split["test_digest"], *identify_group(record), record.draw
