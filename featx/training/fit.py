@@ -43,6 +43,8 @@ class FitSpec:
         Rows a step, at most.
     precision : str
         "float32" or "mixed".
+    keep_start : bool
+        The weights that training starts from are kept where no epoch has a lower loss.
     """
 
     optimizer: OptimizerSpec
@@ -51,6 +53,7 @@ class FitSpec:
     patience: int = 10
     batch_size: int = 32
     precision: str = "float32"
+    keep_start: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,17 +87,20 @@ class FitOutcome:
         A value an epoch: "loss", "accuracy", "val_loss", "val_accuracy" (both None where nothing
         was held out), "rate" and "seconds".
     best_epoch : int
-        The epoch kept, from 1.
+        The epoch kept, from 1; 0 is the start.
     resumed_after : int
         Epochs that an earlier process had done.
     parameters : dict of str to int
         `count_parameters`.
+    start : dict of str to float
+        "val_loss" and "val_accuracy" before the first epoch, with `FitSpec.keep_start`.
     """
 
     history: dict[str, list[Any]]
     best_epoch: int
     resumed_after: int
     parameters: dict[str, int] = field(default_factory=dict)
+    start: dict[str, float] = field(default_factory=dict)
 
     @property
     def fit_seconds(self) -> float:
@@ -151,11 +157,16 @@ def fit_network(
         k: [] for k in ("loss", "accuracy", "val_loss", "val_accuracy", "rate", "seconds")
     }
     best = run.weights()
+    start: dict[str, float] = {}
     saved = checkpoint.load() if checkpoint else None
     if saved and run.restore(saved.variables):
         history, best = dict(saved.state["history"]), saved.best
         stopping = Stopping(**{**saved.state["stopping"], "patience": spec.patience})
+        start = dict(saved.state.get("start", {}))
         log.info("%s: going on after epoch %d", name, len(history["loss"]))
+    elif spec.keep_start and held is not None:
+        start = dict(zip(("val_loss", "val_accuracy"), run.score(held), strict=True))
+        stopping.best = start["val_loss"]
     resumed_after = epoch = len(history["loss"])
     try:
         while epoch < spec.epochs and not (epoch and stopping.is_over(epoch)):
@@ -175,7 +186,7 @@ def fit_network(
                 history[key].append(value)
             history["seconds"].append(time.perf_counter() - started)
             if checkpoint:
-                state = {"history": history, "stopping": asdict(stopping)}
+                state = {"history": history, "stopping": asdict(stopping), "start": start}
                 checkpoint.save(state, run.variables(), best)
     except KeyboardInterrupt:
         kept = len(history["seconds"])
@@ -190,7 +201,8 @@ def fit_network(
             )
         raise
     run.set_weights(best)
-    return FitOutcome(history, stopping.best_epoch, resumed_after, count_parameters(network))
+    counts = count_parameters(network)
+    return FitOutcome(history, stopping.best_epoch, resumed_after, counts, start)
 
 
 class _Run:

@@ -124,6 +124,7 @@ def network_record(
                 "epochs": len(history["seconds"]),
                 "epoch_seconds": float(np.mean(history["seconds"])) if history["seconds"] else 0.0,
                 "best_epoch": outcome.best_epoch,
+                **({"before": outcome.start} if outcome.start else {}),
                 "resumed_after": outcome.resumed_after,
                 "history": history,
                 **outcome.parameters,

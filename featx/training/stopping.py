@@ -25,9 +25,9 @@ class Stopping:
         Epochs without a lower loss after which training stops. Half as many (at least 2) after
         which the rate is multiplied by `RATE_FACTOR`; that count starts anew with each reduction.
     best : float
-        Lowest loss so far.
+        Lowest loss so far; that of the start, where it counts.
     best_epoch : int
-        Its epoch, from 1; 0 before there is one.
+        Its epoch, from 1; 0 before there is one, or for the start.
     waited : int
         Epochs since then, or since the rate was reduced.
     """
@@ -52,7 +52,7 @@ class Stopping:
         reduce : bool
             The learning rate is to be reduced before the next epoch.
         """
-        if loss < self.best - LEAST_CHANGE or (self.best_epoch == 0 and not math.isnan(loss)):
+        if loss < self.best - LEAST_CHANGE or (math.isinf(self.best) and not math.isnan(loss)):
             self.best, self.best_epoch, self.waited = loss, epoch, 0
             return True, False
         self.waited += 1
