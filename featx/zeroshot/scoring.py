@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -122,7 +123,7 @@ def score_classifier(
         key=make_key(spec, weights, "float32", "float32"),
         backbone=spec.text,
         tap="",
-        head=HeadSpec("zeroshot"),
+        head=_head(overlap),
         params={"rule": RULE},
         shots=0,
         draw=0,
@@ -164,6 +165,13 @@ def score_classifier(
             **keep_confidence(found),
         },
     )
+
+
+def _head(overlap: OverlapSpec) -> HeadSpec:
+    """Name the row: with the mapping file, where there is one, so that two are told apart."""
+    if overlap.source == "names":
+        return HeadSpec("zeroshot")
+    return HeadSpec("zeroshot", {"mapping": os.path.basename(overlap.source)})
 
 
 def _overlap_figures(

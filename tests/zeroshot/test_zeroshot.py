@@ -121,6 +121,7 @@ def test_a_mapping_is_written_edited_and_used(colours: Path, tmp_path: Path) -> 
     path.write_text(path.read_text().replace("metal,,", "metal,tench,"))
     comparison = zeroshot(colours, mapping=path, runs_dir=None)
     assert comparison.rows[0]["accuracy"] == 1.0
+    assert comparison.rows[0]["head"] == "zeroshot(mapping='map.csv')"  # told apart from by name
     assert comparison.rows[0]["overlap"]["n_test_others"] == 0
     assert not Path("runs").exists()
 
