@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -79,7 +80,23 @@ def _beside(row: Published, sections: Sequence[Rows]) -> BesideRow:
         names = ", ".join(name for name, _ in groups)
         return BesideRow(row, "", {}, f"{len(groups)} of our runs match it: {names}")
     name, runs = groups[0]
-    return BesideRow(row, name, {key: _mean(key, runs) for key in GETTERS})
+    figures = {key: _mean(key, runs) for key in GETTERS}
+    if "layers" in row.figures and figures["layers"] is None:
+        figures["layers"] = count_layers(_backbone(runs[0]))
+    return BesideRow(row, name, figures)
+
+
+@cache
+def count_layers(backbone: str) -> int:
+    """Return the layers of a backbone without its classifier, as Keras counts `model.layers`.
+
+    Those without parameters are among them, the input too; a trained network's record counts only
+    layers with parameters. Keras builds it to count, so this is asked only where a study says it.
+    """
+    from featx.backbones.graph import call_builder, channels_last
+
+    with channels_last():
+        return len(call_builder(parse_backbone(backbone), include_top=False).layers)
 
 
 def _matches(record: RunRecord, wanted: Mapping[str, Any]) -> bool:
