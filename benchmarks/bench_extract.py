@@ -6,7 +6,7 @@
     python benchmarks/bench_extract.py --only steady --minutes 30
 
 Weights are random, since speed does not depend on them, and every graph is loaded before its clock
-starts. Contestants run in turn, and medians over --repeats are told. With --data a folder of class
+starts. Contestants run in turn, and medians over the rounds are told. With --data a folder of class
 folders of yours; by default crops of scikit-learn's two sample photos, 512×384 JPEG. Results go to
 benchmarks/results/extract.json and .md; sections and rows that were not run again stay there.
 """
@@ -70,12 +70,14 @@ def main() -> None:
     parser.add_argument("--backbones", default="mobilenet,resnet50,inception_v3,vgg16")
     parser.add_argument("--precision", default="float32", help="several take commas")
     parser.add_argument("--images", type=int, default=0, help="default: by the backbone, 64 to 256")
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument(
+        "--repeats", type=int, default=0, help="rounds; default: 3, or 2 where they take long"
+    )
     parser.add_argument("--data", type=Path, help="photos to use instead of made ones")
     parser.add_argument(
         "--memory-images", type=int, default=10_000, help="the most (default 10000)"
     )
-    parser.add_argument("--minutes", type=float, default=0.5, help="of the steady section")
+    parser.add_argument("--minutes", type=float, default=0.4, help="of the steady section (0.4)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
     options = parser.parse_args()
 

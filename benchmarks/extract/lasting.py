@@ -27,9 +27,7 @@ def memory(settings: Settings) -> Rows:
     """Peak memory by the number of images, each in a process of its own."""
     most = settings.memory_images
     rows = []
-    for count in sorted({min(1000, most), max(1, round((1000 * most) ** 0.5)), most}):
-        if count > most:
-            continue
+    for count in sorted({min(1000 * 10**power, most) for power in range(10)}):
         folder = make_photos(settings.temp / f"many-{count}", count, 96, 128, quality=80)
         done = subprocess.run(
             [sys.executable, __file__, settings.engine, folder, settings.temp / f"many-{count}-to"],

@@ -16,6 +16,11 @@ from extract.photos import make_photos
 IMAGES = {"mobilenet": 256, "resnet50": 96, "inception_v3": 64, "vgg16": 64}
 """Enough for seconds of work each; others take `OTHER`."""
 OTHER = 96
+SHARED = 128
+
+REPEATS = 3
+LONG_SECONDS = 55
+"""Two rounds that take longer than this are enough, where no number of rounds is asked for."""
 
 Rows = list[dict[str, Any]]
 
@@ -27,7 +32,7 @@ class Settings:
     temp: Path
     backbones: list[str]
     precisions: list[str]
-    repeats: int
+    repeats: int = 0
     images: int = 0
     data: Path | None = None
     minutes: float = 0.5
@@ -35,11 +40,11 @@ class Settings:
     engine: str = ""
     _measured: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def photos(self, backbone: str) -> Path:
+    def photos(self, backbone: str, count: int = 0) -> Path:
         """Return a folder of photos for this backbone, made where it is not there yet."""
         if self.data is not None:
             return self.data
-        count = self.images or IMAGES.get(backbone, OTHER)
+        count = self.images or count or IMAGES.get(backbone, OTHER)
         folder = self.temp / f"photos-{count}"
         return folder if folder.is_dir() else make_photos(folder, count)
 
@@ -51,13 +56,14 @@ class Settings:
 
 
 def measure_backbone(settings: Settings, backbone: str, *, peers: bool) -> dict[str, Any]:
-    """Run everybody in turn, `repeats` times.
+    """Run everybody in turn, round after round.
 
     Returns
     -------
     dict
-        "images", "flops" (an image), "load seconds", and "rates": images a second by name, where
-        featx has two names a precision: end to end, and the engine alone on ready arrays.
+        "images", "repeats", "flops" (an image), "load seconds", and "rates": images a second by
+        name, where featx has two names a precision: end to end, and the engine alone on ready
+        arrays.
     """
     from featx.backbones import build_backbone, parse_backbone, resolve_weights
     from featx.backend import is_installed
@@ -79,19 +85,24 @@ def measure_backbone(settings: Settings, backbone: str, *, peers: bool) -> dict[
     def note(name: str, rate: float) -> None:
         rates.setdefault(name, []).append(rate)
 
-    images = 0
-    for repeat in range(settings.repeats):
+    images = rounds = 0
+    started = time.perf_counter()
+    while rounds < (settings.repeats or REPEATS):
+        if rounds == 2 and not settings.repeats and time.perf_counter() - started > LONG_SECONDS:
+            break
         for precision in settings.precisions:
-            folder = settings.temp / f"cache-{backbone}-{precision}-{repeat}"
+            folder = settings.temp / f"cache-{backbone}-{precision}-{rounds}"
             seconds, images = extract(
                 data, folder, engines[precision], backbone=backbone, precision=precision
             )
             note(f"featx {precision}", images / seconds)
-            note(f"alone {precision}", loaded[precision].run_alone(images / 2))
+            note(f"alone {precision}", loaded[precision].run_alone(max(64, images / 2)))
         for name, loop in loops.items():
             note(name, images / loop.run(data, settings.temp))
+        rounds += 1
     return {
         "images": images,
+        "repeats": rounds,
         "flops": flops,
         "load seconds": {p: round(one.load_seconds, 1) for p, one in loaded.items()},
         "rates": {name: statistics.median(values) for name, values in rates.items()},
@@ -115,7 +126,7 @@ def table(settings: Settings) -> Rows:
         rates = found["rates"]
         for precision in settings.precisions:
             row = {"backbone": backbone, "precision": precision, "images": found["images"]}
-            row["repeats"] = settings.repeats
+            row["repeats"] = found["repeats"]
             row["featx images/s"] = rate = rates[f"featx {precision}"]
             for peer in PEERS:
                 row[f"{peer} images/s"] = rates.get(peer, "not installed")
@@ -134,12 +145,12 @@ def overlap(settings: Settings) -> Rows:
     rows = []
     for backbone in settings.backbones:
         found = settings.measure(backbone)
-        decode = decode_rate(settings.photos(backbone), backbone, settings.repeats)
+        decode = decode_rate(settings.photos(backbone), backbone)
         for precision in settings.precisions:
             rate = found["rates"][f"featx {precision}"]
             alone = found["rates"][f"alone {precision}"]
             both = 1 / (1 / decode + 1 / alone)
-            row = {"backbone": backbone, "precision": precision, "repeats": settings.repeats}
+            row = {"backbone": backbone, "precision": precision, "repeats": found["repeats"]}
             row |= {"featx images/s": rate, "engine alone images/s": alone}
             row |= {"decoding alone images/s": decode, "both together images/s": both}
             row |= {"over engine alone": rate / alone, "over both together": rate / both}
@@ -147,7 +158,7 @@ def overlap(settings: Settings) -> Rows:
     return rows
 
 
-def decode_rate(data: Path, backbone: str, repeats: int) -> float:
+def decode_rate(data: Path, backbone: str) -> float:
     """Return images a second from files to pixels, on all cores; the median."""
     from featx.backbones import parse_backbone
     from featx.datasets.digest import digest_file
@@ -157,7 +168,7 @@ def decode_rate(data: Path, backbone: str, repeats: int) -> float:
     files = [(str(path), digest_file(str(path))[0]) for path in sorted(data.glob("*/*"))]
     rates = []
     with ThreadPoolExecutor(decode_threads()) as pool:
-        for _ in range(repeats):
+        for _ in range(REPEATS):
             started = time.perf_counter()
             list(pool.map(lambda item: decode_file(*item, {image}), files))
             rates.append(len(files) / (time.perf_counter() - started))
@@ -167,13 +178,14 @@ def decode_rate(data: Path, backbone: str, repeats: int) -> float:
 def shared(settings: Settings) -> Rows:
     """Two backbones with three taps each in one call, against six calls for one each."""
     pair, taps = ("mobilenet", "mobilenet(alpha=0.5)"), ("avg", "max", "flatten")
-    data = settings.photos("mobilenet")
+    data = settings.photos("mobilenet", SHARED)
+    repeats = settings.repeats or REPEATS
     single = [Loaded(settings.engine, text, taps=(tap,)) for text in pair for tap in taps]
     together = [Loaded(settings.engine, text, taps=taps) for text in pair]
     apart, once = ReadyEngine(single).name, ReadyEngine(together).name
     seconds: dict[str, list[float]] = {"one call": [], "single calls": []}
     images = 0
-    for repeat in range(settings.repeats):
+    for repeat in range(repeats):
         folder = settings.temp / f"shared-{repeat}"
         spent, images = extract(data, folder, once, backbone=list(pair), pooling=list(taps))
         seconds["one call"].append(spent)
@@ -186,7 +198,7 @@ def shared(settings: Settings) -> Rows:
         )
     one, many = (statistics.median(values) for values in seconds.values())
     row: dict[str, Any] = {"backbones": " and ".join(pair), "taps": ", ".join(taps)}
-    row |= {"images": images, "repeats": settings.repeats}
+    row |= {"images": images, "repeats": repeats}
     row |= {"one call seconds": one, "six single calls seconds": many, "one over six": one / many}
     return [row]
 
@@ -201,7 +213,7 @@ def roofline(settings: Settings) -> Rows:
         for precision in settings.precisions:
             alone = found["flops"] * found["rates"][f"alone {precision}"] / 1e9
             whole = found["flops"] * found["rates"][f"featx {precision}"] / 1e9
-            row = {"backbone": backbone, "precision": precision, "repeats": settings.repeats}
+            row = {"backbone": backbone, "precision": precision, "repeats": found["repeats"]}
             row |= {"GFLOP an image": found["flops"] / 1e9}
             row |= {"engine alone GFLOP/s": alone, "featx GFLOP/s": whole}
             row |= {f"{name} product GFLOP/s": value for name, value in peaks.items()}
