@@ -81,11 +81,20 @@ def test_of_the_same_run_the_newest_in_a_folder_counts(tmp_path: Path) -> None:
 
 def test_one_data_set_of_several(tmp_path: Path) -> None:
     other = make_run(rights(300, slice(0, 5)), dataset="letters")
-    with pytest.raises(ProtocolError, match=r"compare\(runs, dataset=\.\.\.\)"):
+    with pytest.raises(ProtocolError, match=r"compare\(runs, dataset=\.\.\., target=\.\.\.\)"):
         featx.compare([*runs(), other])
     assert len(featx.compare([*runs(), other], dataset="letters").rows) == 1
     with pytest.raises(SpecError, match=r"No run on the data set .toys.; .*: letters, shapes"):
         featx.compare([*runs(), other], dataset="toys")
+
+
+def test_one_label_column_of_several() -> None:
+    split = {"n_train": 9, "n_val": 0, "n_test": 400, "test_digest": "other", "target": "colour"}
+    made = [*runs(), make_run(GOOD, split=split)]
+    assert len(featx.compare(made, target="colour").rows) == 1
+    assert len(featx.compare(made, target="class").rows) == 4
+    with pytest.raises(SpecError, match=r"the label column 'size'; .*: class, colour"):
+        featx.compare(made, target="size")
 
 
 def test_what_is_no_run_is_told(tmp_path: Path) -> None:

@@ -28,7 +28,9 @@ __all__ = [
 ]
 
 
-def compare(runs: Runs, *, dataset: str | None = None) -> ShownComparison:
+def compare(
+    runs: Runs, *, dataset: str | None = None, target: str | None = None
+) -> ShownComparison:
     """Put runs on the same test rows side by side.
 
     Parameters
@@ -36,8 +38,8 @@ def compare(runs: Runs, *, dataset: str | None = None) -> ShownComparison:
     runs : path, RunRecord, Comparison, or a sequence of these
         A path is a folder of run records, of which the newest of each run counts, or the .json
         file of one. A comparison, such as `classify` returns, stands for its runs.
-    dataset : str, optional
-        Only runs on the data set of this name.
+    dataset, target : str, optional
+        Only runs on the data set, or the label column, of this name.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def compare(runs: Runs, *, dataset: str | None = None) -> ShownComparison:
     >>> comparison = featx.compare("runs")  # doctest: +SKIP
     >>> comparison.plot()  # doctest: +SKIP
     """
-    records = collect_runs(runs, dataset)
+    records = collect_runs(runs, dataset, target)
     _check_same_rows(records)
     groups = group_runs(records)
     return ShownComparison(
@@ -95,7 +97,7 @@ def _check_same_rows(records: Sequence[RunRecord]) -> None:
                 "Runs on different test rows cannot be compared: "
                 f"{_where(first)} and {_where(other)}. Use one data set, one label column, one "
                 "seed and one test fraction, and make the older runs anew; or choose runs with "
-                "compare(runs, dataset=...), or by hand from featx.load_runs."
+                "compare(runs, dataset=..., target=...), or by hand from featx.load_runs."
             )
 
 

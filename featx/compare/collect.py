@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from pathlib import Path
 
 from featx.compare.groups import identify_group
@@ -15,15 +15,17 @@ Run = RunRecord | Comparison | str | os.PathLike[str]
 Runs = Run | Sequence[Run]
 
 
-def collect_runs(runs: Runs, dataset: str | None = None) -> list[RunRecord]:
+def collect_runs(
+    runs: Runs, dataset: str | None = None, target: str | None = None
+) -> list[RunRecord]:
     """Return the records of `runs`, in their order.
 
     Parameters
     ----------
     runs : path, RunRecord, Comparison, or a sequence of these
         As `featx.compare.compare`.
-    dataset : str, optional
-        Only runs on the data set of this name.
+    dataset, target : str, optional
+        Only runs on the data set, or the label column, of this name.
 
     Raises
     ------
@@ -36,12 +38,17 @@ def collect_runs(runs: Runs, dataset: str | None = None) -> list[RunRecord]:
     if not found:
         where = f" in {os.fspath(runs)!r}" if isinstance(runs, (str, os.PathLike)) else ""
         raise SpecError(f"No run to compare{where}: run featx classify first.")
-    if dataset is None:
-        return found
-    chosen = [record for record in found if record.dataset == dataset]
+    found = _only(found, "data set", dataset, lambda record: record.dataset)
+    return _only(found, "label column", target, lambda r: str(r.split.get("target", "class")))
+
+
+def _only(
+    records: list[RunRecord], what: str, wanted: str | None, name_of: Callable[[RunRecord], str]
+) -> list[RunRecord]:
+    chosen = [record for record in records if wanted in (None, name_of(record))]
     if not chosen:
-        there = ", ".join(sorted({record.dataset for record in found}))
-        raise SpecError(f"No run on the data set {dataset!r}; there are runs on: {there}.")
+        there = ", ".join(sorted({name_of(record) for record in records}))
+        raise SpecError(f"No run on the {what} {wanted!r}; there are runs on: {there}.")
     return chosen
 
 
