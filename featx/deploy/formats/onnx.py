@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +50,15 @@ class OnnxFormat:
                 f"The model's weights take {size / 1e9:.1f} GB, and an ONNX file holds 2.1 GB. "
                 "Export it as keras, saved_model or openvino."
             )
-        model, _ = tf2onnx.convert.from_function(
-            _frozen(network), input_signature=[signature(network)], opset=OPSET
-        )
+        log = logging.getLogger("tf2onnx")
+        before = log.level
+        log.setLevel(logging.ERROR)  # it warns, with tracebacks, of optimizations that it skips
+        try:
+            model, _ = tf2onnx.convert.from_function(
+                _frozen(network), input_signature=[signature(network)], opset=OPSET
+            )
+        finally:
+            log.setLevel(before)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = "n"
         model.producer_name, model.producer_version = "featx", str(spec.run.get("featx", ""))
