@@ -24,11 +24,14 @@ class Column:
         How values are written: a name in `featx.report.numbers.KINDS`.
     help : str
         What it means, where the heading is short.
+    short : str
+        The heading where room is scarce.
     """
 
     name: str
     kind: str = "text"
     help: str = ""
+    short: str = ""
 
 
 @dataclass(frozen=True)

@@ -90,12 +90,25 @@ def power_ticks(values: Sequence[float]) -> dict[str, Any]:
 
 
 def log_ticks(low: float, high: float) -> dict[str, Any]:
-    """Return tick marks of a logarithmic axis of seconds, as people say them."""
-    marks = {
-        0.001: "1 ms", 0.01: "10 ms", 0.1: "0.1 s", 1: "1 s", 10: "10 s", 60: "1 min",
-        600: "10 min", 3600: "1 h", 36000: "10 h", 360000: "100 h",
-    }  # fmt: skip
-    if high < 8 * low:  # a narrow range has no two of these
+    """Return tick marks of a logarithmic axis of seconds, in the units people say them in.
+
+    >>> log_ticks(25, 300)["ticktext"]
+    ['20 s', '30 s', '1 min', '2 min', '5 min']
+    >>> log_ticks(0.01, 9000)["ticktext"]
+    ['0.01 s', '0.1 s', '1 s', '10 s', '1 min', '10 min', '1 h']
+    """
+    if high < 3 * low:  # even marks in seconds
         return {"ticksuffix": " s", "nticks": 8}
-    inside = {v: t for v, t in marks.items() if low / 2 <= v <= 2 * high}
-    return {"tickvals": list(inside), "ticktext": list(inside.values())}
+    coarse = [0.001, 0.01, 0.1, 1, 10, 60, 600, 3600, 36_000, 360_000]
+    fine = sorted(
+        [*coarse, 0.2, 0.5, 2, 5, 20, 30, 120, 300, 1200, 1800, 7200, 18_000, 72_000, 180_000]
+    )
+    for marks in (fine, coarse):
+        inside = [v for v in marks if low / 1.5 <= v <= 1.5 * high]
+        if len(inside) <= 8:
+            break
+    texts = [
+        f"{v:g} s" if v < 60 else f"{v / 60:g} min" if v < 3600 else f"{v / 3600:g} h"
+        for v in inside
+    ]
+    return {"tickvals": inside, "ticktext": texts}

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import doctest
 import html.parser
 import io
 import itertools
 import json
 import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from report_blocks import ODD, blocks_of
 
 from featx.errors import RunError, SpecError
-from featx.report import FORMATS, make_report, write_report
+from featx.report import FORMATS, figures, make_report, numbers, write_report
 from featx.report.blocks import Chart, Report, Table
 from featx.report.document import report_document
 from featx.report.html import write_html
@@ -25,6 +27,13 @@ from featx.report.table import column_names, plain_rows
 @pytest.fixture
 def report(home: Path, networks: None) -> Report:
     return make_report("shapes")
+
+
+@pytest.mark.parametrize("module", [figures, numbers])
+def test_numbers_and_marks_are_written_as_people_read_them(module: ModuleType) -> None:
+    found = doctest.testmod(module)
+    assert found.attempted > 1
+    assert found.failed == 0
 
 
 def test_formats_were_found() -> None:

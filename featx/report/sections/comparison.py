@@ -27,13 +27,13 @@ _COLUMNS = (
     Column("Backbone"),
     Column("Tap"),
     Column("Head"),
-    Column("Images a class", "shots", "training images; all is every one there is"),
+    Column("Images a class", "shots", "training images a class; all is every one", short="Images"),
     Column("Accuracy", "interval", "with its 95% interval over test images"),
     Column("Draws", "spread", "standard deviation over draws of training images"),
     Column("Macro F1", "share", "mean of the classes' F1"),
-    Column("Against best", "verdict", "at the same number of images a class"),
+    Column("Against best", "verdict", "at the same number of images a class", short="vs best"),
     Column("Extract", "seconds", "once for all heads"),
-    Column("Choose and fit", "seconds"),
+    Column("Choose and fit", "seconds", "choosing parameters, then fitting", short="Fit"),
     Column("Predict", "seconds", "all test images"),
     Column("Total", "seconds"),
     Column("Width", "count", "features an image"),
@@ -70,7 +70,7 @@ def list_groups(subject: Subject) -> Table:
         "All models",
         _COLUMNS,
         rows,
-        note="Against best: the difference in accuracy where the paired test shows one (95%, "
+        note="vs best: the difference in accuracy where the paired test shows one (95%, "
         "corrected for all tests), ~ where it does not. Seconds are means over draws.",
         marked=(order.index(best),),
     )

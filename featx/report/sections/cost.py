@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.compare.breakeven import NETWORKS, REPEATED, break_even, format_break_even
 from featx.report.blocks import Block, Chart, Column, Section, Table, Text
-from featx.report.figures import axis, colour, figure, plain, shorten
+from featx.report.figures import axis, colour, figure, log_ticks, plain, shorten
 from featx.report.numbers import write_seconds
 from featx.report.subject import Group, Subject, total_seconds
 
@@ -93,7 +93,7 @@ def _break_even(subject: Subject) -> list[Block]:
     costs = {c["name"]: c for c in found["costs"]}
     names = list(dict.fromkeys(n for p in found["pairs"] for n in (p["frozen"], p["network"])))
     repeats = list(range(1, MAX_REPEATS + 1))
-    traces = [
+    traces: list[dict[str, Any]] = [
         {
             "type": "scatter",
             "name": plain(name),
@@ -112,6 +112,8 @@ def _break_even(subject: Subject) -> list[Block]:
         }
         for i, name in enumerate(names)
     ]
+    values = [y for trace in traces for y in trace["y"]]
+    spent = (min(values), max(values))
     rows = tuple(
         (
             pair["frozen"],
@@ -144,7 +146,7 @@ def _break_even(subject: Subject) -> list[Block]:
             figure(
                 traces,
                 axis("heads trained on the same images", rangemode="tozero"),
-                axis("seconds in all", type="log"),
+                axis("time in all", type="log", **log_ticks(*spent)),
             ),
             note="Solid: features extracted once, a head fitted each time. Dashed: a network "
             "trained each time.",

@@ -14,9 +14,10 @@ def show_summary(subject: Subject) -> Section:
     """Say it in words, with the few numbers that matter, and what to know first."""
     winner = subject.winner
     low, high = winner["accuracy_ci"]
+    best = ", is best" if len(subject.comparison.groups) > 1 else ""
     blocks: list[Block] = [
         Text(
-            f"{winner['name']}, is best: {write_percent(winner['accuracy'])} of the "
+            f"{winner['name']}{best}: {write_percent(winner['accuracy'])} of the "
             f"{count_of(subject.n_test, 'test image')} right.",
             lead=True,
         ),
