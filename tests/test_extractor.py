@@ -151,6 +151,17 @@ def test_rows_that_extract_cached_are_taken_and_new_ones_kept(
     assert featx.load_features(entry).X.shape[0] == len(files)
 
 
+def test_many_calls_for_single_images_leave_few_files(
+    make: Any, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.extraction.rows.MANY_PARTS", 4)
+    extractor = make(cache_dir=tmp_path / "cache")
+    rows = np.concatenate([extractor.transform([file]) for file in files])
+    assert len(list(tmp_path.glob("cache/extractor/*/parts/*.h5"))) <= 5
+    np.testing.assert_array_equal(extractor.transform(files), rows)
+    np.testing.assert_array_equal(make().transform(files), rows)
+
+
 def test_taps_in_the_cache_in_part(make: Any, files: list[str], tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     make(cache_dir=cache, pooling="flatten").transform(files[:5])

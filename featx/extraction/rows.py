@@ -6,6 +6,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,16 +16,19 @@ from featx.backbones import resolve_weights
 from featx.datasets.decode import resize_pixels
 from featx.datasets.digest import digest_file
 from featx.engines import choose_engine, choose_precision
-from featx.errors import ImageError
+from featx.errors import CacheBusyError, ImageError
 from featx.extraction import Extraction, make_key
 from featx.extraction.loaded import keep_runner
 from featx.extraction.pipeline import Job, decode_threads, run_jobs
 from featx.progress import Bars
 from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, Sample, TapSpec, WeightsRecord
-from featx.store import CacheEntry, dataset_dir, entry_name, load_rows, prepare_cache_dir
+from featx.store import CacheEntry, dataset_dir, entry_name, gc, load_rows, prepare_cache_dir
 
 DATASET = "extractor"
 """Name in the cache of what holds the rows of images that belong to no data set."""
+
+MANY_PARTS = 64
+"""Parts an entry may have before small ones are merged: a call for a single image makes one."""
 
 # A graph uses all processors by itself, and serves one caller at a time.
 _COMPUTING = threading.Lock()
@@ -186,7 +190,11 @@ def _fill(wanted: Wanted, key: ExtractionKey, files: Mapping[str, str], root: Pa
     run.add(wanted.spec, create=True)
     with _COMPUTING:
         run.compute(strict=True)
-    return CacheEntry.open(root, dataset_dir(root, DATASET, ""), key)
+    entry = CacheEntry.open(root, dataset_dir(root, DATASET, ""), key)
+    if len(entry.part_paths()) > MANY_PARTS:
+        with suppress(CacheBusyError):  # whoever is at work there will do it
+            gc(entry.path)
+    return entry
 
 
 def _joined(batches: Sequence[Mapping[str, np.ndarray]]) -> Rows:
