@@ -105,16 +105,36 @@ def list_jobs(
     SplitError
         As `featx.split.draw_shots`.
     """
-    strata = features.strata or features
-    none = np.array([], np.int64)
     seeded = tuple(s for s in specs if HEADS.get(s.name).seeded)
-    train = training.train
     jobs = []
+    for draw in list_draws(features, training, shots=shots, draws=draws, seed=seed):
+        again = draw.shots is None and draw.number > 0  # the same rows with another seed
+        mine = seeded if again else tuple(specs)
+        if mine:
+            jobs.append(Job(mine, draw))
+    return jobs
+
+
+def list_draws(
+    features: FeatureSet,
+    training: TrainingRows,
+    *,
+    shots: Sequence[int | None],
+    draws: int,
+    seed: int,
+) -> list[Draw]:
+    """Draw training rows; with all of them, draws differ by their seed only.
+
+    Raises
+    ------
+    SplitError
+        As `featx.split.draw_shots`.
+    """
+    strata = features.strata or features
+    none, train, found = np.array([], np.int64), training.train, []
     for count in dict.fromkeys(shots):
         if count is None:
-            jobs.append(Job(tuple(specs), Draw(None, 0, train, training.val, seed)))
-            for draw in range(1, draws) if seeded else ():
-                jobs.append(Job(seeded, Draw(None, draw, train, training.val, seed + draw)))
+            found += [Draw(None, i, train, training.val, seed + i) for i in range(draws)]
             continue
         drawn = draw_shots(
             training.strata[train],
@@ -126,9 +146,8 @@ def list_jobs(
             classes=strata.classes,
             totals=np.bincount(strata.y[strata.y >= 0]),
         )
-        for draw, rows in enumerate(drawn):
-            jobs.append(Job(tuple(specs), Draw(count, draw, rows, none, seed + draw)))
-    return jobs
+        found += [Draw(count, i, rows, none, seed + i) for i, rows in enumerate(drawn)]
+    return found
 
 
 def with_copies(

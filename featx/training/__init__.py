@@ -4,7 +4,7 @@
 `images`       a data set's images as rows, decoded as extraction decodes them
 `augment`      "flip+rotation(0.1)" as Keras layers, for training rows only
 `optimizers`   "adam(1e-5)" as a Keras optimizer
-`rows`         the draws of `featx.evaluate`, and what early stopping watches
+`rows`         of a draw, what is learnt from and what early stopping watches
 `network`      the ends of every network: pixels in, logits and probabilities out
 `fit`          the training loop, with `stopping` and `checkpoint`
 `record`       a trained network's run record
@@ -20,7 +20,7 @@ from featx.training.network import classify, pixel_input, predict, save_network
 from featx.training.optimizers import OPTIMIZERS, OptimizerSpec, build_optimizer, parse_optimizer
 from featx.training.precision import PRECISIONS, build_under, training_policy
 from featx.training.record import network_record
-from featx.training.rows import FitRows, hold_out, list_draws
+from featx.training.rows import FitRows, hold_out
 from featx.training.train import (
     BuiltNetwork,
     NetworkPlan,
@@ -55,7 +55,6 @@ __all__ = [
     "fit_params",
     "format_augment",
     "hold_out",
-    "list_draws",
     "load_images",
     "network_record",
     "parse_augment",

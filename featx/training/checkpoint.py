@@ -6,6 +6,7 @@ last finished epoch. No pickle: arrays, and the state as JSON.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
@@ -62,9 +63,16 @@ class CheckpointFolder:
         self._given: list[Checkpoint] = []
 
     def checkpoint(self, identity: Mapping[str, Any]) -> Checkpoint | None:
-        """Return the checkpoint of a training; None where nothing is kept."""
+        """Return the checkpoint of a training; None where nothing is kept.
+
+        Raises
+        ------
+        RunError
+            The folder cannot be written: better told before an epoch than after it.
+        """
         if self._folder is None:
             return None
+        _require_writable(Path(self._folder))
         found = Checkpoint(self._folder, identity)
         if not self._resume:
             found.forget()
@@ -166,10 +174,23 @@ class Checkpoint:
                 os.fsync(file.fileno())
             os.replace(draft, path)
         except OSError as error:
-            raise RunError(
-                f"Cannot write the checkpoint {path}: {error.strerror or error}. "
-                "Free space there, or name another folder with --runs-dir."
-            ) from error
+            raise _unwritable(path, error) from error
         finally:
             with suppress(OSError):
                 draft.unlink(missing_ok=True)
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> RunError:
+    return RunError(
+        f"Cannot write the checkpoint {path}: {error.strerror or error}. "
+        "Free space there, or name another folder with --runs-dir."
+    )

@@ -10,8 +10,7 @@ import numpy as np
 from featx.errors import SplitError
 from featx.evaluate.draws import Draw
 from featx.evaluate.sealed import TrainingRows
-from featx.records import FeatureSet
-from featx.split import draw_shots, make_split
+from featx.split import make_split
 
 HELD_OUT = 0.15
 """Share of the training rows held out for stopping, where there are no validation rows."""
@@ -33,43 +32,6 @@ class FitRows:
     fit: np.ndarray
     held: np.ndarray
     on: str
-
-
-def list_draws(
-    features: FeatureSet,
-    training: TrainingRows,
-    *,
-    shots: Sequence[int | None],
-    draws: int,
-    seed: int,
-) -> list[Draw]:
-    """Draw training rows just as `featx.evaluate` does, so that results can be compared.
-
-    With all rows, draws differ by their seed only: every draw is a network of its own.
-
-    Raises
-    ------
-    SplitError
-        As `featx.split.draw_shots`.
-    """
-    strata = features.strata or features
-    none, train, found = np.array([], np.int64), training.train, []
-    for count in dict.fromkeys(shots):
-        drawn = [train] * draws
-        if count is not None:
-            drawn = draw_shots(
-                training.strata[train],
-                train,
-                count,
-                draws=draws,
-                seed=seed,
-                digests=training.pick(training.digests, train),
-                classes=strata.classes,
-                totals=np.bincount(strata.y),
-            )
-        val = training.val if count is None else none
-        found += [Draw(count, i, rows, val, seed + i) for i, rows in enumerate(drawn)]
-    return found
 
 
 def hold_out(training: TrainingRows, draw: Draw) -> FitRows:

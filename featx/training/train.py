@@ -14,7 +14,7 @@ import numpy as np
 
 from featx.errors import RunError
 from featx.evaluate import list_tested, seal, split_rows
-from featx.evaluate.draws import Draw
+from featx.evaluate.draws import Draw, list_draws
 from featx.evaluate.run import about_split
 from featx.evaluate.sealed import TestRows, TrainingRows
 from featx.progress import Bars
@@ -27,7 +27,7 @@ from featx.training.fit import FitSpec, Rows, fit_network
 from featx.training.network import count_parameters, save_network
 from featx.training.precision import build_under, training_policy
 from featx.training.record import network_record
-from featx.training.rows import hold_out, list_draws
+from featx.training.rows import hold_out
 
 log = logging.getLogger("featx")
 

@@ -7,11 +7,11 @@ import pytest
 from featuresets import digits_features
 
 from featx.evaluate import seal, split_rows
-from featx.evaluate.draws import Draw, list_jobs
+from featx.evaluate.draws import Draw, list_draws, list_jobs
 from featx.evaluate.sealed import TrainingRows
 from featx.heads import parse_head
 from featx.records import FeatureSet
-from featx.training import hold_out, list_draws
+from featx.training import hold_out
 
 
 def training_rows(features: FeatureSet) -> TrainingRows:
