@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from featx.doctor.speed import Speed
 from featx.errors import RecipeError
 from featx.recipe import estimate_steps, plan_json, plan_recipe, plan_text, run_recipe
+from featx.recipe.estimate import TRAINING
 
 Write = Callable[..., Path]
 
@@ -44,3 +46,45 @@ def test_numbers_that_make_no_sense(write: Write, photos: Path) -> None:
             plan_recipe(write(), data=[str(photos)], **change)
     with pytest.raises(RecipeError, match="given twice"):
         plan_recipe(write(), data=[str(photos), f"main={photos}"])
+
+
+def test_networks_are_bounded_by_their_backbones_speed(
+    write: Write, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = """
+title = "Networks"
+[data.main]
+[[stage]]
+name = "tuned"
+kind = "finetune"
+backbones = "mobilenet"
+unfreeze = [3, "half", "all"]
+epochs = 5
+shots = [2, "all"]
+test_fraction = 0.25
+[[stage]]
+name = "scratch"
+kind = "baseline"
+nets = "scratch(mobilenet_v2)"
+image_size = 64
+epochs = 5
+draws = 2
+test_fraction = 0.25
+[[stage]]
+name = "plain"
+kind = "baseline"
+nets = ["simple_cnn", "scratch(mobilenet_v2)"]
+"""
+    readings = [
+        Speed("mobilenet", (224, 224), "openvino", "float32", 100.0, "", 2),
+        Speed("mobilenet_v2", (64, 64), "openvino", "float32", 50.0, "", 2),
+    ]
+    monkeypatch.setattr("featx.recipe.estimate.load_readings", lambda: readings)
+    plan = plan_recipe(
+        write(text=text), data=[str(photos)], weights=["random"], runs_dir=tmp_path / "runs",
+        cache_dir=tmp_path / "cache",
+    )  # fmt: skip
+    tuned, scratch, plain = (told["estimate_seconds"] for told in estimate_steps(plan))
+    assert tuned == pytest.approx(3 * 5 * (6 + 18) * TRAINING / 100)
+    assert scratch == pytest.approx(2 * 5 * 18 * TRAINING / 50)
+    assert plain is None
