@@ -363,6 +363,11 @@ def test_networks_with_other_settings_are_no_draws_of_one() -> None:
         ("96x128 adam 20 epochs", "small_cnn", 1),
     ]
     assert len({g["name"] for g in groups}) == 4
+    assert [r["image_size"] for r in compare(records).rows[::2]] == [
+        [224, 224],
+        [64, 64],
+        [96, 128],
+    ]
     alone = compare([make_run(GOOD), make_network(), make_network("small_cnn")]).groups
     assert [g["backbone"] for g in alone] == ["mobilenet", "", ""]
 

@@ -107,15 +107,16 @@ def _where(record: RunRecord) -> str:
 
 
 def _row(record: RunRecord) -> dict[str, Any]:
-    metrics, seconds = record.metrics, record.seconds
+    metrics, seconds, key = record.metrics, record.seconds, record.key
+    given = to_json(record.params).get  # of a network, which has no cache entry
     measured = ("top5", "top10", "macro_f1", "macro_precision", "macro_recall")
     return {
         "kind": record.kind,
         "target": record.split.get("target", "class"),
         "test_on": record.split.get("test_on"),
         "backbone": record.backbone,
-        "image_size": [record.key.image.height, record.key.image.width] if record.key else None,
-        "precision": record.key.precision if record.key else None,
+        "image_size": [key.image.height, key.image.width] if key else given("image_size"),
+        "precision": key.precision if key else given("precision"),
         "tap": record.tap,
         "head": record.head.text,
         "params": to_json(record.params),
