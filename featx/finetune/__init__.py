@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from featx.finetune.network import CachedFeatures, TuningSpec
     from featx.records import Comparison, FeatureSet
 
-OPTIMIZER = "adam(1e-4)"
+OPTIMIZER = "adam(1e-5)"
 """The default: a base that was trained before wants small steps."""
 
 
@@ -92,7 +92,8 @@ def finetune(
         Draws at each number of shots; each is a network of its own.
     epochs, patience : int
         At most so many epochs, and after how many without a lower validation loss to stop. The
-        weights of the best epoch are kept. The learning rate is halved after half as many.
+        weights of the best epoch are kept, or those of the start where no epoch has a lower loss.
+        The learning rate is halved after half as many.
     optimizer, augment : str
         Spec strings: "adam(1e-5)", "flip+rotation(0.1)".
     batch_size : int
@@ -146,6 +147,7 @@ def finetune(
         patience=patience,
         batch_size=batch_size,
         precision=precision,
+        keep_start=True,
     )
     training_policy(precision)
     tunings = plan_tunings(

@@ -21,7 +21,7 @@ class Base:
     Attributes
     ----------
     model : keras.Model
-        What `preprocess_input` returns, to feature maps.
+        What `preprocess_input` returns, to feature maps; always in inference mode.
     names : tuple of str
         Of `model.layers`, as `featx list layers` shows them.
     last : str
@@ -94,7 +94,7 @@ def build_base(spec: BackboneSpec, weights: WeightsRecord | None, drop_last: int
     if drop_last:
         model, last = _truncate(model, spec.text, drop_last, known)
     names = tuple(known.get(id(layer), layer.name) for layer in model.layers)
-    return Base(model, names, last)
+    return Base(hold_inference(model), names, last)
 
 
 def set_trainable(base: Base, first: int) -> None:
@@ -152,7 +152,24 @@ def find_cut(base: Base) -> CutRecord | None:
 def build_tail(base: Base, cut: CutRecord) -> Any:
     """Return the part of a base after a cut that is not its end; it shares the base's layers."""
     keras = import_keras()
-    return keras.Model(_output(cut.layer), base.model.outputs[0], name=f"{base.model.name}_tail")
+    tail = keras.Model(_output(cut.layer), base.model.outputs[0], name=f"{base.model.name}_tail")
+    return hold_inference(tail)
+
+
+def hold_inference(model: Any) -> Any:
+    """Make a Keras model run as in prediction, whatever it is called with, and return it.
+
+    Calling it with ``training=False`` is not enough: a network around it hands its own
+    ``training=True`` down to all its layers, and batch normalisation would move its statistics. The
+    model is saved as any other.
+    """
+    run = model.call
+
+    def call(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        return run(inputs, training=False, mask=mask)
+
+    model.call = call
+    return model
 
 
 def _truncate(model: Any, text: str, drop_last: int, known: dict[int, str]) -> tuple[Any, str]:

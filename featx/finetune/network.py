@@ -1,7 +1,7 @@
 """The whole network of a fine-tuning: pixels, preprocessing, base, pooling, head, softmax.
 
-The base is called with ``training=False``: its batch normalisation keeps its statistics, in the
-trained part too, and its dropout is off. What is trained is the network, or where the frozen part
+The base is always in inference mode: its batch normalisation keeps its statistics, in the trained
+part too, and its dropout is off. What is trained is the network, or where the frozen part
 was computed once, a tail that shares its layers.
 """
 
@@ -209,7 +209,7 @@ def assemble(
     keras = import_keras()
     pixels = pixel_input(image_size)
     values = preprocess_pixels(spec, keras.ops.cast(pixels, "float32"))
-    maps = base.model(values, training=False)
+    maps = base.model(values)
     return keras.Model(pixels, _probabilities(maps, top), name=spec.name)
 
 
@@ -227,7 +227,7 @@ def assemble_tail(base: Base, cut: CutRecord, top: Sequence[Any]) -> Any:
     rows = keras.Input((int(np.prod(cut.shape)),), dtype="float32", name="rows")
     maps = keras.layers.Reshape(cut.shape)(rows)
     if not cut.at_end:
-        maps = build_tail(base, cut)(maps, training=False)
+        maps = build_tail(base, cut)(maps)
     return keras.Model(rows, _probabilities(maps, top), name=f"{base.model.name}_tail")
 
 

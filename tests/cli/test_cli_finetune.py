@@ -65,7 +65,7 @@ def test_options_reach_the_function(
     cli("finetune")
     left_out = ("data", "backbones", "unfreeze", "pooling", "optimizer")
     assert [seen[name] for name in left_out] == [
-        "digits", ("mobilenet",), ("half",), ("avg",), "adam(1e-4)",
+        "digits", ("mobilenet",), ("half",), ("avg",), "adam(1e-5)",
     ]  # fmt: skip
 
 

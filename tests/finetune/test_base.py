@@ -110,3 +110,17 @@ def test_layers_are_not_dropped_in_the_middle_of_branches(monkeypatch: pytest.Mo
     with pytest.raises(SpecError, match=r"middle of branches.*Near it 1 and 3 would do"):
         build_base(parse_backbone("mobilenet"), None, 2)
     assert build_base(parse_backbone("mobilenet"), None, 4).last == "stem"
+
+
+def test_a_base_is_in_inference_mode_whatever_is_around_it() -> None:
+    """A network hands training=True down to a nested model that was called with False."""
+    keras = import_keras()
+    base = small_base("mobilenet(alpha=0.25)")
+    pixels = keras.Input((32, 32, 3))
+    network = keras.Model(pixels, base.model(pixels))
+    values = np.random.default_rng(0).normal(size=(3, 32, 32, 3)).astype(np.float32)
+    before = [np.asarray(w) for w in base.model.weights]
+    trained = np.asarray(network(values, training=True))
+    np.testing.assert_array_equal(trained, np.asarray(network(values, training=False)))
+    for old, weight in zip(before, base.model.weights, strict=True):
+        np.testing.assert_array_equal(old, np.asarray(weight))
