@@ -210,13 +210,17 @@ def test_a_phone(visit: Any) -> None:
 
 def test_paper(visit: Any) -> None:
     page = visit(color_scheme="dark")
-    draw_all(page)
+    wait_until(page, "() => !document.querySelector('.plot:not([data-drawn])')")  # not scrolled to
     page.emulate_media(media="print")
     page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
     assert not page.locator("nav").is_visible()
     assert page.evaluate("document.documentElement.dataset.theme") == "light"
     assert page.locator(".findings details").first.get_attribute("open") is not None
+    widths = page.evaluate(
+        "() => [...document.querySelectorAll('.plot .main-svg')].map((s) => s.clientWidth)"
+    )
+    assert max(widths) == 650
     page.evaluate("window.dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.dataset.theme") == "dark"
     assert len(page.pdf()) > 20_000

@@ -32,10 +32,10 @@ _COLUMNS = (
     Column("Draws", "spread", "standard deviation over draws of training images"),
     Column("Macro F1", "share", "mean of the classes' F1"),
     Column("Against best", "verdict", "at the same number of images a class", short="vs best"),
+    Column("Total", "seconds", "photos to predictions"),
     Column("Extract", "seconds", "once for all heads"),
     Column("Choose and fit", "seconds", "choosing parameters, then fitting", short="Fit"),
     Column("Predict", "seconds", "all test images"),
-    Column("Total", "seconds"),
     Column("Width", "count", "features an image"),
 )
 
@@ -88,10 +88,10 @@ def _row(group: Group, against: str) -> tuple[Any, ...]:
         group["accuracy_spread"],
         group["macro_f1"],
         against,
+        total_seconds(group),
         group["extract_seconds"],
         group["select_seconds"] + group["fit_seconds"],
         group["predict_seconds"],
-        total_seconds(group),
         group["feature_dim"],
     )
 

@@ -80,6 +80,8 @@
     return value;
   }
 
+  let printing = null; // on paper, the width of a plot
+
   function axis(given) {
     if (given.visible === false) return given;
     return {
@@ -108,6 +110,7 @@
         bgcolor: tint("@surface"), bordercolor: tint("@line"), align: "left",
         font: { family: style.fontFamily, size: 12.5, color: tint("@ink") },
       },
+      ...(printing ? { autosize: false, width: printing(plot) } : { autosize: true }),
       modebar: { bgcolor: "rgba(0,0,0,0)", color: tint("@muted"), activecolor: tint("@ink") },
     };
     const config = {
@@ -203,15 +206,25 @@
   }, { rootMargin: "600px" });
   for (const plot of plots) near.observe(plot);
 
-  // Paper is white, and has no charts that wait to be scrolled to.
+  // The rest when there is nothing else to do: then they are there to be printed, too.
+  const idle = window.requestIdleCallback ?? ((next) => setTimeout(next, 200));
+  function drawNext() {
+    const plot = plots.find((one) => !drawn.has(one));
+    if (plot) idle(() => unpack().then(() => { if (!drawn.has(plot)) draw(plot); drawNext(); }).catch(fail));
+  }
+  window.addEventListener("load", drawNext);
+
+  // Paper is white, and narrower than most screens.
   window.addEventListener("beforeprint", () => {
     for (const folded of document.querySelectorAll("details")) folded.dataset.was = folded.open;
     for (const folded of document.querySelectorAll(".findings details, .fold")) folded.open = true;
+    printing = (plot) => (plot.parentNode.classList.contains("half") ? 310 : 650);
     setTheme("light");
     if (window.Plotly) for (const plot of plots) if (!drawn.has(plot)) draw(plot);
   });
   window.addEventListener("afterprint", () => {
     for (const folded of document.querySelectorAll("details")) folded.open = folded.dataset.was === "true";
+    printing = null;
     setTheme(theme());
   });
 
