@@ -72,9 +72,9 @@ class ExportRecord:
             f"{len(self.model.classes)} classes",
         ]
         if self.largest_difference is not None:
+            exact = f"to {self.largest_difference:.0e}" if self.largest_difference else "exactly"
             lines.append(
-                f"  checked on {self.checked} test photos: probabilities are the run's to "
-                f"{self.largest_difference:.0e}"
+                f"  checked on {self.checked} test photos: probabilities are the run's {exact}"
             )
         else:
             lines.append("  not checked: the test photos are not where they were")

@@ -126,16 +126,17 @@ def test_real_photos_and_weights(shared: Path, tmp_path: Path) -> None:
     for folder in (shared / "datasets" / "trashnet").iterdir():
         if folder.is_dir():
             (tmp_path / "photos" / folder.name).mkdir(parents=True)
-            for photo in sorted(folder.glob("*.jpg"))[:40]:
+            for photo in sorted(folder.glob("*.jpg"))[:20]:
                 (tmp_path / "photos" / folder.name / photo.name).symlink_to(photo)
     weights = str(shared / "weights" / "mobilenet_0.25_224_notop.weights.h5")
     place = Place(tmp_path / "photos", tmp_path / "features", tmp_path / "runs")
     featx.extract(place.photos, backbone=SMALL, weights=weights, cache_dir=place.cache)
-    heads = ["linear_svc", "logreg", "knn", "power+l2+ridge", "mlp(epochs=5)"]
+    heads = ["linear_svc(C=0.001)", "mlp(epochs=5)", "knn(k=5)", "power+l2+ridge(alpha=100.0)"]
     classify(place.photos, heads=heads, draws=1, cache_dir=place.cache, runs_dir=place.runs)
-    for head, name in zip(heads, [*NAMES, "onnx"], strict=True):
-        made = export(place.run(_written(head)), tmp_path / head / NAMES[name], **place.folders())
-        assert made.checked == 32
+    for head, name in zip(heads, NAMES, strict=True):
+        out = tmp_path / name / NAMES[name]
+        made = export(place.run(_written(head)), out, check=8, **place.folders())
+        assert made.checked == 8
         assert_same(place, place.run(_written(head)), made)
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from featx.deploy.formats import FORMATS
 from featx.deploy.spec import ModelSpec
+from featx.errors import DeployError
 from featx.quiet import import_keras
 from featx.records import ImageSpec
 
@@ -41,3 +42,12 @@ def test_every_preprocessing_is_taken_along(name: str, tmp_path: Path) -> None:
     expected = np.exp(scores) / np.exp(scores).sum(axis=1, keepdims=True)
     found = runner.run(batch)["probabilities"]
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_what_onnx_cannot_express_is_told(tmp_path: Path) -> None:
+    keras = import_keras()
+    images = keras.Input((6, 7, 3), dtype="uint8", name="images")
+    values = keras.ops.mean(keras.ops.cast(images, "float32"), axis=(1, 2))
+    network = keras.Model(images, keras.layers.Softmax()(keras.ops.erfinv(values / 300.0)))
+    with pytest.raises(DeployError, match=r"cannot convert this network to ONNX.*saved_model"):
+        FORMATS.get("onnx").save(network, tmp_path / "model.onnx", SPEC)

@@ -52,11 +52,18 @@ class OnnxFormat:
             )
         log = logging.getLogger("tf2onnx")
         before = log.level
-        log.setLevel(logging.ERROR)  # it warns, with tracebacks, of optimizations that it skips
+        log.setLevel(logging.CRITICAL)  # it warns, with tracebacks, of optimizations that it skips
         try:
             model, _ = tf2onnx.convert.from_function(
                 _frozen(network), input_signature=[signature(network)], opset=OPSET
             )
+            onnx.checker.check_model(model)
+        except (ValueError, onnx.checker.ValidationError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise DeployError(
+                f"tf2onnx cannot convert this network to ONNX: {reason} Export it as keras, "
+                "saved_model or openvino."
+            ) from error
         finally:
             log.setLevel(before)
         for value in (*model.graph.input, *model.graph.output):
@@ -65,7 +72,6 @@ class OnnxFormat:
         onnx.helper.set_model_props(
             model, {KEY: spec.to_text(), "classes": json.dumps(list(spec.classes))}
         )
-        onnx.checker.check_model(model)
         onnx.save(model, str(path))
 
     def load(self, path: Path) -> tuple[ModelSpec, Runner]:
