@@ -62,7 +62,7 @@ from featx.cli import options, training
     "same.",
 )
 @training.protocol
-@training.fitting(optimizer="adam(1e-5)", epochs=30, patience=5)
+@training.fitting(optimizer="adam(1e-4)", epochs=30, patience=5)
 @options.cache_dir
 @options.runs_dir
 @options.output

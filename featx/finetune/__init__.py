@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from featx.finetune.network import CachedFeatures, TuningSpec
     from featx.records import Comparison, FeatureSet
 
-OPTIMIZER = "adam(1e-5)"
+OPTIMIZER = "adam(1e-4)"
 """The default: a base that was trained before wants small steps."""
 
 
