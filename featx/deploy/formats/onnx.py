@@ -59,9 +59,9 @@ class OnnxFormat:
             )
             onnx.checker.check_model(model)
         except (ValueError, onnx.checker.ValidationError) as error:
-            reason = str(error).strip().splitlines()[0]
+            reason = str(error).strip().splitlines()[0].rstrip(".")
             raise DeployError(
-                f"tf2onnx cannot convert this network to ONNX: {reason} Export it as keras, "
+                f"tf2onnx cannot convert this network to ONNX: {reason}. Export it as keras, "
                 "saved_model or openvino."
             ) from error
         finally:
