@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from featx.compare import compare
 from featx.compare.groups import identify_group
+from featx.recipe.model import Published
 from featx.recipe.plan import Plan
 from featx.recipe.published import BesideRow, beside_rows
 from featx.recipe.state import RunState
@@ -106,7 +107,10 @@ def read_outcome(plan: Plan, state: RunState, ran: tuple[str, ...] = ()) -> Outc
     return Outcome(
         plan=plan,
         sections=tuple(sections),
-        beside=beside_rows(plan.recipe.published, [(s.records, s.stages) for s in sections]),
+        beside=beside_rows(
+            [_as_run(plan, row) for row in plan.recipe.published],
+            [(s.records, s.stages) for s in sections],
+        ),
         seconds={name: stage.seconds for name, stage in kept.items()},
         reports={name: stage.report for name, stage in kept.items() if stage.report},
         ran=ran,
@@ -118,6 +122,18 @@ def page_names(outcome: Outcome) -> list[str]:
     if len(outcome.sections) == 1:
         return ["report.html"]
     return [f"report-{s.data}-{s.target}.html" for s in outcome.sections]
+
+
+def _as_run(plan: Plan, row: Published) -> Published:
+    """Look for a published row's run as it was run: at another size, or with all images."""
+    ours = dict(row.ours)
+    if "image_size" in ours and plan.change.image_size is not None:
+        ours["image_size"] = plan.change.image_size
+    for step in plan.steps:
+        if step.stage.name == ours.get("stage") and "shots" in ours:
+            taken = step.settings.get("shots", [None])
+            ours["shots"] = ours["shots"] if ours["shots"] in taken else "all"
+    return replace(row, ours=ours)
 
 
 def _place(plan: Plan, section: Section) -> tuple[int, int]:

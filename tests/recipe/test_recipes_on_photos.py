@@ -77,7 +77,7 @@ def test_a_recipe_runs_from_end_to_end(name: str, shared: Path, tmp_path: Path) 
         repeated = row.published.ours and row.published.ours["stage"] not in left_out
         assert bool(row.ours) == bool(repeated), (row.published.name, row.why)
         if repeated:
-            for key in row.published.figures:
+            for key in row.published.figures.keys() - {"top5", "top10"}:  # of few classes none
                 assert row.figures[key] is not None, (row.published.name, key)
     json.dumps(outcome_json(outcome), allow_nan=False)
     text = outcome_markdown(outcome)

@@ -190,6 +190,8 @@ def test_fewer_images_than_shots_take_all(write: Write, run: Callable[..., Any])
     outcome, told = run(write(("shots = [2, ", "shots = [200, ")))
     assert {g["shots"] for g in outcome.sections[0].comparison.groups} == {None}
     assert any("all images instead of 200 of each class" in line for line in told)
+    again, _ = run(write(("shots = [2, ", "shots = [200, "), ('shots = "all"', "shots = 200")))
+    assert again.beside[1].ours == outcome.beside[1].ours != ""
     assert outcome.plan.notes
 
 
@@ -235,7 +237,9 @@ def test_weights_that_the_user_names(write: Write, run: Callable[..., Any], tmp_
 
 
 def test_as_json_and_text(write: Write, run: Callable[..., Any]) -> None:
-    outcome, _ = run(write())
+    outcome, _ = run(
+        write(('{ stage = "svc" }', '{ stage = "svc", image_size = 224 }')), image_size=48
+    )
     document = json.loads(json.dumps(outcome_json(outcome), allow_nan=False))
     assert [s["state"] for s in document["stages"]] == ["to run"] * 3
     assert document["published"][0]["ours"]["figures"]["accuracy"] is not None
