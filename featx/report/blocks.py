@@ -93,8 +93,8 @@ class Chart:
     alt : str
         What is to be seen, in a sentence.
     figure : mapping
-        "data" and "layout". Colours are names ("@c0", "@muted", "@c1/0.2" with its opacity), which
-        the page replaces by those of its theme.
+        "data" and "layout". Colours are names that the page replaces by those of its theme: "@c0",
+        "@muted", "@c1/0.2" with its opacity, "@c1~0.2" mixed with the ground.
     table : Table or None
         The numbers.
     note : str

@@ -179,9 +179,35 @@ def test_dark_and_light(visit: Any) -> None:
     assert all(a != b for a, b in zip(dark, light, strict=True))
     page.emulate_media(color_scheme="light")
     assert look() == light
+    for page_theme in ("light", "dark"):
+        cells = page.evaluate(CELLS)
+        assert len(cells) > 3
+        for written, under in cells:
+            assert contrast(written, under) > 2.5, page_theme
+        page.locator("#theme").click()
     for theme in (dark, light):
         assert contrast(theme[0], theme[1]) > 12
         assert contrast(theme[0], theme[2]) > 4.5
+
+
+CELLS = """() => {
+  const plot = document.querySelector('[data-chart="confusion"]');
+  const texts = [...plot.querySelectorAll('.heatmap-label text')];
+  const image = plot.querySelector('.hm image');
+  const canvas = document.createElement('canvas');
+  const box = image.getBoundingClientRect();
+  canvas.width = image.width.baseVal.value; canvas.height = image.height.baseVal.value;
+  const context = canvas.getContext('2d', { willReadFrequently: true });
+  context.drawImage(image, 0, 0, canvas.width, canvas.height);
+  return texts.filter((t) => t.textContent).map((t) => {
+    const at = t.getBoundingClientRect();
+    const x = (at.left - box.left - 6) * canvas.width / box.width;
+    const y = (at.top + at.height / 2 - box.top) * canvas.height / box.height;
+    const [r, g, b] = context.getImageData(x, y, 1, 1).data;
+    return [getComputedStyle(t).fill, `rgb(${r}, ${g}, ${b})`];
+  });
+}"""
+"""The colours of the writing in the confusion matrix, and of the cells under it."""
 
 
 def contrast(a: str, b: str) -> float:

@@ -200,7 +200,7 @@ def test_plotly_takes_every_figure(report: Report) -> None:
     for chart in charts:
         text = json.dumps(chart.figure)
         assert re.search(r'"@c\d', text), chart.name
-        hexed = re.sub(r'"@[a-z]\w*(/[\d.]+)?"', '"#123456"', text)
+        hexed = re.sub(r'"@[a-z]\w*([/~][\d.]+)?"', '"#123456"', text)
         go.Figure(json.loads(hexed))  # raises where a name or value is not Plotly's
 
 

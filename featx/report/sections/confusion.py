@@ -50,7 +50,7 @@ def show_confusion(classes: Sequence[str], confusion: np.ndarray) -> Chart:
         "zmin": 0,
         "zmax": 1,
         # Mistakes of a few per cent must be seen beside a diagonal near 1.
-        "colorscale": [[0, "@surface"], [0.02, "@c0/0.12"], [0.2, "@c0/0.45"], [1, "@c0"]],
+        "colorscale": [[0, "@surface"], [0.02, "@c0~0.12"], [0.2, "@c0~0.45"], [1, "@c0"]],
         "xgap": 1 if len(kept) <= 60 else 0,
         "ygap": 1 if len(kept) <= 60 else 0,
         "showscale": False,

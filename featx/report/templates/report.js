@@ -65,14 +65,16 @@
   }
 
   function tint(name) {
-    const [key, opacity] = name.slice(1).split("/");
+    const [, key, how, share] = name.match(/^@(\w+?)(?:([/~])([\d.]+))?$/);
     const value = getComputedStyle(root).getPropertyValue(`--${key}`).trim();
-    if (!opacity) return value;
-    const n = parseInt(value.slice(1), 16);
-    return `rgba(${n >> 16}, ${(n >> 8) & 255}, ${n & 255}, ${opacity})`;
+    if (!how) return value;
+    const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+    if (how === "/") return `rgba(${parts(value)}, ${share})`;
+    const under = parts(tint("@surface")); // mixed, so that writing on it can be told from it
+    return `rgb(${parts(value).map((v, i) => Math.round(v * share + under[i] * (1 - share)))})`;
   }
   function paint(value) {
-    if (typeof value === "string") return /^@[a-z]\w*(\/[\d.]+)?$/.test(value) ? tint(value) : value;
+    if (typeof value === "string") return /^@[a-z]\w*([/~][\d.]+)?$/.test(value) ? tint(value) : value;
     if (Array.isArray(value)) return value.map(paint);
     if (value && typeof value === "object") {
       return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, paint(v)]));
