@@ -109,6 +109,12 @@ def find_parts(record: RunRecord, cache_dir: str | os.PathLike[str]) -> list[lis
             f"{record.backbone} averages its scores over altered copies of each image, which an "
             "exported model does not make. Export a run without --views."
         )
+    if record.split.get("test_on"):
+        raise DeployError(
+            f"The run was tested on another data set, {record.split['test_on']}, and the head is "
+            f"fitted again only for runs on one. Run featx classify on {record.dataset} without "
+            "--test-on, and export that run."
+        )
     wanted = [(p["key"], p["tap"]) for p in record.parts] or [(record.key, record.tap)]
     if any(key is None for key, _ in wanted):
         raise DeployError(f"{record.head.text} is on features that featx did not extract.")

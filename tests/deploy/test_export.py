@@ -367,6 +367,7 @@ Change = Callable[[RunRecord], dict[str, Any]]
     [
         (lambda r: {"kind": "zeroshot"}, "A zeroshot run has no head that was fitted"),
         (lambda r: {"backbone": f"{r.backbone} with 2 views"}, "without --views"),
+        (lambda r: {"split": {**r.split, "test_on": "others"}}, "without --test-on"),
         (lambda r: {"key": None}, "features that featx did not extract"),
         (lambda r: {"params": {**r.params, "joint": True}}, "several label columns at once"),
     ],
