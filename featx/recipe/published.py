@@ -130,7 +130,7 @@ def _mean(key: str, runs: Sequence[RunRecord]) -> float | None:
 def _size(run: RunRecord) -> float | None:
     if run.key:
         return run.key.image.height
-    size = run.cost.get("image_size")
+    size = run.params.get("image_size")
     return size[0] if isinstance(size, (list, tuple)) else size
 
 
