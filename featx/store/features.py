@@ -91,9 +91,7 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
     )
 
 
-def load_rows(
-    entry: CacheEntry, tap: str, digests: Sequence[str], *, lazy: bool = False
-) -> Any:
+def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str], *, lazy: bool = False) -> Any:
     """Read the rows of images by their digests, whether or not a view shows them.
 
     Parameters
