@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--unfreeze", default="12,24,half")
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--shots", type=int, default=50, help="training images a class")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=10)
     options = parser.parse_args()
     if not options.weights:
         parser.exit(0, "bench_finetune.py: needs photos and trained weights; nothing done\n")
