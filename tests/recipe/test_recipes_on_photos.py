@@ -26,16 +26,17 @@ STAND_INS: dict[str, dict[str, Any]] = {
 
 ALIKE: dict[str, tuple[str, ...]] = {
     "cifar100": ("fine-tuned-1e-2", "fine-tuned-1e-3", "scratch-1e-4", "scratch-1e-5"),
-    "household": ("model-b1-10", "model-b1-20", "model-b2-20"),
-    "recycling": ("tuned-128", "tuned-224", "augment-none"),
-    "vgg-svm": ("cnn-all", "none-all"),
+    "household": ("model-b1-10", "model-b1-20", "model-b1-30", "model-b2-20"),
+    "recycling": ("tuned-128", "tuned-224", "augment-none", "augment-heavy", "tuned-to-own"),
+    "vgg-svm": ("cnn-100", "cnn-all", "none-500", "none-all"),
 }
-"""Stages that differ from another of their recipe by a number only: left out here, for time."""
+"""Stages that differ from another of their recipe by little: left out here, for time."""
 
 
 def without(path: Path, stages: Sequence[str], place: Path) -> Path:
     """Write a recipe without some of its stages, and without what was published of them."""
     text = path.read_text().replace('[5, 10, 20, 30, 40, 50, "all"]', '[5, "all"]')
+    text = text.replace('[20, "half"]', '"half"')
     kept = [
         block
         for block in re.split(r"(?m)^(?=\[\[)", text)
