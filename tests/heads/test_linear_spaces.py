@@ -142,7 +142,7 @@ def test_a_fit_without_axes_is_the_fit_with_them(classes: int) -> None:
     X, y = make_data(200, 150, classes)
     head = LogisticRegression(0.1, standardize=True, tol=1e-6)
     rows = np.arange(len(y))
-    assert isinstance(head._problem(X, y, alone=True).space, FeatureSpace) == (classes < 40)
+    assert isinstance(head._problem(X, y, fits=1).space, FeatureSpace) == (classes < 40)
     plain = FeatureSpace(X, rows, standardize=True, centred=True)
     without = clone(head).fit_path(X, y, [0.1], space=plain)[0]
     with_axes = clone(head).fit_path(X, y, [0.1])[0]

@@ -120,7 +120,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         -------
         self
         """
-        problem = self._problem(X, y, sample_weight, alone=True)
+        problem = self._problem(X, y, sample_weight, fits=1)
         outcomes = self._path_outcomes(problem, [getattr(self, self.path_param)])
         self._accept([self], problem, outcomes)
         return self
@@ -159,7 +159,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         heads = [clone(self).set_params(**{self.path_param: v}) for v in values]
         if not heads:
             return []
-        problem = heads[0]._problem(X, y, sample_weight, rows, space)
+        problem = heads[0]._problem(X, y, sample_weight, rows, space, fits=len(values))
         outcomes = self._path_outcomes(problem, values)
         self._accept(heads, problem, outcomes)
         for head in heads[1:]:
@@ -236,7 +236,7 @@ class LinearHead(ClassifierMixin, BaseEstimator):
         rows: Any = None,
         space: Space | None = None,
         *,
-        alone: bool = False,
+        fits: int | None = None,
     ) -> Problem:
         self._check_parameters()
         if is_lazy(X) or space is not None:  # or checked when the space was built
@@ -263,13 +263,13 @@ class LinearHead(ClassifierMixin, BaseEstimator):
                 f"{len(classes)} class: give rows of another."
             )
         columns = len(classes) if len(classes) > 2 else 1
-        axes = not alone or self._axes_pay(len(rows), X.shape[1], columns)
+        axes = fits is None or self._axes_pay(len(rows), X.shape[1], columns, fits)
         space = space or self._build_space(X, rows, axes=axes)
         positive = labels if columns > 1 else np.where(labels == 1, 0, -1)
         return Problem(space, labels, classes, weight, Targets(positive, columns))
 
-    def _axes_pay(self, rows: int, width: int, columns: int) -> bool:
-        """Return whether principal axes save one fit more than they cost."""
+    def _axes_pay(self, rows: int, width: int, columns: int, fits: int) -> bool:
+        """Return whether principal axes save so many fits of a path more than they cost."""
         return True
 
     def _build_space(
