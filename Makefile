@@ -13,6 +13,8 @@ SHOTS     ?= all
 # The embedded sample must work without a network; photos deserve real weights.
 WEIGHTS   ?= $(if $(filter digits,$(DATA)),auto,imagenet)
 ARGS      ?=
+# Processes that run tests; each may take 3 GB.
+WORKERS   ?= 2
 
 PYTHON ?= python3
 VENV   ?= .venv
@@ -51,7 +53,7 @@ run: $(STAMP)  ## Run RECIPE, an experiment as a file, on DATA; see featx list r
 	$(BIN)/featx run '$(RECIPE)' $(if $(filter-out file,$(origin DATA)),--data '$(DATA)') $(ARGS)
 
 test: $(STAMP)  ## Run all tests
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(ARGS)
 
 format: $(STAMP)  ## Format the code
 	$(BIN)/ruff format .
