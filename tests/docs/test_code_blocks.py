@@ -166,7 +166,9 @@ def check_pip(words: list[str]) -> None:
 
 
 @pytest.fixture
-def page_dir(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def page_dir(
+    prepared: Path, imagenet: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """A folder of its own for a page, with photos and cached features."""
     folder = tmp_path / "page"
     shutil.copytree(prepared, folder)
