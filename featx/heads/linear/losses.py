@@ -186,6 +186,7 @@ class Softmax:
     separable = False
 
     def __init__(self, targets: Targets, weights: Array) -> None:
+        self._equal = bool((weights == 1).all())
         self.weights = place(weights)
         self._positive = targets.positive_beside(self.weights)
 
@@ -214,9 +215,10 @@ class Softmax:
     def hessian_times(self, curvature: Array, V: Array, rows: slice) -> Array:
         """Return the Hessian in Z times `V`; overwrites `V`."""
         p = curvature[rows]
-        V -= dots(p, V, "ij,ij->i")[:, None]
-        V *= p
-        V *= self.weights[rows]
+        V *= p  # asked for a block of rows at a time: every call counts
+        V -= p * V.sum(1)[:, None]
+        if not self._equal:
+            V *= self.weights[rows]
         return V
 
     def take(self, columns: NDArray[np.integer]) -> Softmax:
