@@ -17,8 +17,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import resource
+import statistics
 import time
 import warnings
 from collections.abc import Callable, Sequence
