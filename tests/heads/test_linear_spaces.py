@@ -142,10 +142,14 @@ def test_a_fit_without_axes_is_the_fit_with_them(classes: int) -> None:
     X, y = make_data(200, 150, classes)
     head = LogisticRegression(0.1, standardize=True, tol=1e-6)
     rows = np.arange(len(y))
-    assert isinstance(head._problem(X, y, fits=1).space, FeatureSpace) == (classes < 40)
+    for fits, most in ((1, 9), (25, 1)):  # columns up to which a fit, or a path, has no axes
+        space = head._problem(X, y, fits=fits).space
+        columns = classes if classes > 2 else 1
+        assert isinstance(space, FeatureSpace) == (columns <= most)
     plain = FeatureSpace(X, rows, standardize=True, centred=True)
     without = clone(head).fit_path(X, y, [0.1], space=plain)[0]
-    with_axes = clone(head).fit_path(X, y, [0.1])[0]
+    axes = HeldSpace(X, rows, standardize=True, centred=True)
+    with_axes = clone(head).fit_path(X, y, [0.1], space=axes)[0]
     assert_close(without.coef_, with_axes.coef_)
     assert_close(without.decision_function(X), with_axes.decision_function(X))
     assert_close(plain.project(X, rows), plain.axes)
