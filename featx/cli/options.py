@@ -46,6 +46,11 @@ def runs_dir(command: F) -> F:
     )(command)
 
 
+def cluster(help_text: str) -> Callable[[F], F]:
+    """Add --cluster."""
+    return click.option("--cluster", metavar="auto|local|ray://HOST:PORT", help=help_text)
+
+
 def output(command: F) -> F:
     """Add --json and --quiet."""
     command = click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")(command)
