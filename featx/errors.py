@@ -22,6 +22,7 @@
     ├── HeadError                 a head that cannot be fitted as asked
     ├── DeployError               a run that cannot be exported, or a model file that cannot be used
     ├── RunError                  a run record that cannot be written or read
+    ├── ClusterError              a Ray cluster that cannot be reached, or whose workers cannot work
     ├── RecipeError               a recipe that cannot be read, or lacks data or weights to run
     └── ProtocolError             test rows asked for before every choice was frozen, or twice
 """
@@ -156,6 +157,10 @@ class DeployError(FeatxError):
 
 class RunError(FeatxError):
     """A run record that cannot be written or read."""
+
+
+class ClusterError(FeatxError):
+    """A Ray cluster that cannot be reached, or whose workers cannot do their work."""
 
 
 class RecipeError(FeatxError):

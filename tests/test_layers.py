@@ -12,8 +12,8 @@ ROOT = Path(__file__).resolve().parent.parent / "featx"
 # Low to high. A module imports lower layers and its own package only.
 LAYERS = [
     {"errors"},
-    {"specstring", "registry"},
-    {"records", "backend", "quiet", "memory"},
+    {"specstring", "registry", "columns", "samples"},
+    {"records", "backend", "quiet", "memory", "cluster"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",
@@ -39,6 +39,7 @@ LAYERS = [
 SAME_LAYER = {
     "registry": {"errors"},
     "specstring": {"registry"},
+    "samples": {"columns"},
     "quiet": {"backend"},
     "engines": {"backbones"},
     "extraction": {"progress"},
@@ -80,7 +81,7 @@ WALLS = {
     "onnxruntime": {"deploy"},
     "tf2onnx": {"deploy"},
     "torch": {"heads/linear/device"},
-    "ray": set(),
+    "ray": {"cluster"},
 }
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("__main__.py",))
