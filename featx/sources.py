@@ -54,28 +54,40 @@ class Source:
         view, tap = self.parts[0]
         return load_features(view.path, tap, target=target, lazy=True)
 
-    def load(self, target: str | None) -> FeatureSet:
+    def load(self, target: str | None, *, lazy: bool = False) -> FeatureSet:
         """Read it; the parts of a fusion are left on the disk until rows or columns are asked for.
+
+        Parameters
+        ----------
+        target : str, optional
+            Label column; default: the first.
+        lazy : bool
+            Leave what is no fusion on the disk, too.
 
         Raises
         ------
         CacheMissError, CacheCorruptError, SpecError
             As `featx.store.load_features`.
         """
-        from featx.fuse import fuse, matched_rows
+        from featx.fuse import FusedColumns, fuse, matched_rows
         from featx.store import load_features
 
-        lazy = len(self.parts) > 1
+        fused = len(self.parts) > 1
+        lazy = lazy or fused
         found = [load_features(v.path, tap, target=target, lazy=lazy) for v, tap in self.parts]
         if not self.copies:
-            return fuse(found) if lazy else found[0]
+            return fuse(found) if fused else found[0]
         own, (_, tap) = found[0], self.parts[0]
-        views = [load_features(v.path, tap, target=target) for v in self.copies]
+        views = [load_features(v.path, tap, target=target, lazy=lazy) for v in self.copies]
+        rows = [matched_rows(own, f) for f in views]
         seconds = [float(f.provenance.get("extract_seconds") or 0.0) for f in (own, *views)]
         backbone = f"{own.provenance['backbone']} with {len(views)} view{'s'[: len(views) - 1]}"
         return replace(
             own,
-            views=tuple(f.X[matched_rows(own, f)] for f in views),
+            views=tuple(
+                FusedColumns([(f.X, chosen)]) if lazy else f.X[chosen]
+                for f, chosen in zip(views, rows, strict=True)
+            ),
             provenance={**own.provenance, "backbone": backbone, "extract_seconds": sum(seconds)},
         )
 
@@ -109,8 +121,8 @@ class FileSource(Source):
         """Return the features with the labels of a column."""
         return self.load(target)
 
-    def load(self, target: str | None) -> FeatureSet:
-        """Return the features with the labels of a column.
+    def load(self, target: str | None, *, lazy: bool = False) -> FeatureSet:
+        """Return the features, which are in memory, with the labels of a column.
 
         Raises
         ------

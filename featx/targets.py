@@ -180,7 +180,11 @@ def list_targets(
 
 
 def load_targets(
-    source: Source, targets: Sequence[str], attributes: Attributes | None
+    source: Source,
+    targets: Sequence[str],
+    attributes: Attributes | None,
+    *,
+    lazy: bool = False,
 ) -> list[FeatureSet]:
     """Read features once, and give them the labels of each target.
 
@@ -190,6 +194,8 @@ def load_targets(
     targets : sequence of str
         As `list_targets`.
     attributes : Attributes, optional
+    lazy : bool
+        As `Source.load`.
 
     Returns
     -------
@@ -210,7 +216,7 @@ def load_targets(
     base = named[0] if named else columns[0]
     if attributes is not None and len(named) < len(wanted):
         base = attributes.column if attributes.column in columns else columns[0]
-    whole = source.load(base)
+    whole = source.load(base, lazy=lazy)
     found = []
     for target in wanted:
         if target == base:

@@ -11,7 +11,7 @@ from featuresets import LazyRows, digits_features
 
 from featx import metrics
 from featx.errors import HeadError, ProtocolError, SpecError, SplitError
-from featx.evaluate import TestRows, evaluate, seal
+from featx.evaluate import HeadRuns, TestRows, evaluate, seal
 from featx.heads import make_head
 from featx.records import HeadSpec, Split, to_json
 from featx.split import make_split
@@ -175,19 +175,42 @@ def test_seed_changes_split_and_draws(records) -> None:
     assert other.split["test_digest"] != records[0].split["test_digest"]
 
 
-def test_processes_give_the_same_records(records) -> None:
-    heads = ["logreg(C=0.1)", "knn", "centroid"]
+def test_pieces_in_any_order_give_the_same_records(records) -> None:
+    """Each linear head beside the others, each other head alone; what is shared is not lost."""
+    heads = ["logreg(C=0.1)", "knn", "centroid", "l2+ridge(alpha=1.0)", "l2+centroid", "ridge"]
+    options = {"shots": (5, None), "draws": 2}
+    runs = HeadRuns(digits_features(300), heads, **options)
+    pieces = runs.pieces()
+    assert [p.heads for p in pieces if p.job == 0] == [(0, 5), (1,), (2,), (3, 4)]
+    found = {run.place: run.record for piece in pieces[::-1] for run in runs.run(piece)}
+    expected = evaluate(digits_features(300), heads, **options)
+    assert sorted(found) == list(range(len(expected))) == list(range(runs.total))
+    for i, record in enumerate(expected):
+        assert (found[i].head, found[i].shots, found[i].draw) == (
+            record.head, record.shots, record.draw,
+        )  # fmt: skip
+        assert found[i].metrics == record.metrics
+        np.testing.assert_array_equal(found[i].arrays["scores"], record.arrays["scores"])
+
+
+def test_a_piece_made_twice_is_refused() -> None:
+    runs = HeadRuns(digits_features(100), ["centroid"])
+    (piece,) = runs.pieces()
+    assert len(list(runs.run(piece))) == 1
+    with pytest.raises(ProtocolError, match="frozen already"):
+        list(runs.run(piece))
+
+
+def test_progress_is_told(records) -> None:
     told = []
-    found = evaluate(
-        digits_features(400),
-        heads,
-        shots=(5, 10, None),
+    evaluate(
+        digits_features(100),
+        ["centroid", "knn(k=1)"],
+        shots=(5,),
         draws=2,
-        n_jobs=2,
-        progress=lambda record, done, total: told.append((done, total)),
+        progress=lambda record, done, total: told.append((record.head.name, done, total)),
     )
-    assert [r.metrics for r in found] == [r.metrics for r in records]
-    assert told == [(i + 1, 15) for i in range(15)]
+    assert told == [(name, i + 1, 4) for i, name in enumerate(["centroid", "knn"] * 2)]
 
 
 def test_own_validation_split_is_chosen_on_then_fitted_on() -> None:

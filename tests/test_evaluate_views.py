@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from featuresets import LazyRows, digits_features
 
-from featx.evaluate import _folds, evaluate, seal
-from featx.evaluate.draws import Draw, with_copies
+from featx.evaluate import evaluate, seal
+from featx.evaluate.draws import Draw, choice_folds, with_copies
 from featx.heads import make_head
 from featx.records import FeatureSet
 from featx.selection import head_scores
@@ -69,7 +69,7 @@ def test_copies_of_an_image_stay_on_one_side_of_every_fold() -> None:
         Draw(None, 0, training.train, training.val, 0),
         Draw(5, 0, training.train[::2], none, 0),
     ):
-        folds = _folds(draw, training, 3)
+        folds = choice_folds(draw, training, 3)
         assert folds
         repeated, wide, X, y = with_copies(draw, folds, training)
         rows = np.concatenate([draw.train, draw.val])

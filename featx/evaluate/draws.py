@@ -14,7 +14,7 @@ from featx.errors import SpecError, SplitError
 from featx.evaluate.sealed import TrainingRows
 from featx.heads import HEADS, parse_head
 from featx.records import FeatureSet, HeadSpec, Split, StrataRecord
-from featx.selection import Fold
+from featx.selection import Fold, inner_folds
 from featx.split import draw_shots, make_split
 
 
@@ -148,6 +148,20 @@ def list_draws(
         )
         found += [Draw(count, i, rows, none, seed + i) for i, rows in enumerate(drawn)]
     return found
+
+
+def choice_folds(draw: Draw, training: TrainingRows, folds: int) -> list[Fold]:
+    """Return what to choose on in a draw, by positions in its training rows, then its others."""
+    rows = np.concatenate([draw.train, draw.val])
+    if len(draw.val):
+        return [(np.arange(len(draw.train)), np.arange(len(draw.train), len(rows)))]
+    return inner_folds(
+        training.y[rows],
+        folds=folds,
+        seed=draw.seed,
+        digests=training.pick(training.digests, rows),
+        groups=training.pick(training.groups, rows),
+    )
 
 
 def with_copies(
