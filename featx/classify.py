@@ -172,9 +172,11 @@ def classify_targets(
     from featx.heads import parse_head
     from featx.progress import Bars
     from featx.runs import save_run
+    from featx.store import local_cache
     from featx.targets import read_attributes
     from featx.views import find_sources, with_copies
 
+    cache_dir = local_cache(cache_dir)
     specs = [parse_head(text) for text in heads]  # a wrong name is told before any work is done
     table = None if attributes is None else read_attributes(attributes)
 

@@ -7,7 +7,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from featx.errors import SpecError
@@ -71,8 +70,8 @@ def extract(
         Stop at the first image that cannot be decoded, instead of setting it aside.
     dry_run : bool
         Only plan; a few images are run to estimate the time, and nothing is written.
-    cache_dir : path
-        Where the cache is.
+    cache_dir : path or URL
+        Where the cache is: a folder, or s3://BUCKET/PREFIX and the like.
     name : str, optional
         Name of the data set in the cache; default: the folder's or file's.
     progress : bool
@@ -100,7 +99,7 @@ def extract(
     from featx.extraction import Extraction, pair_backbones, source_text
     from featx.progress import Bars
     from featx.records import TapSpec
-    from featx.store import prepare_cache_dir
+    from featx.store import local_cache, prepare_cache_dir
 
     # The embedded sample must work without a network; photos deserve real weights.
     default = "auto" if os.fspath(data) == "digits" else "imagenet"
@@ -119,7 +118,7 @@ def extract(
         engine, _ = choose_engine(engine)  # sets Keras's backend: before it fetches weights
     precision, reason = choose_precision(precision, engine)
     logging.getLogger("featx").info("precision %s: %s", precision, reason)
-    root = Path(cache_dir)
+    root = local_cache(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)
     with Bars(progress) as bars:

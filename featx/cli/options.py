@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import click
 
@@ -20,17 +21,34 @@ def data_argument(required_text: str = "digits") -> Callable[[F], F]:
     return click.argument("data", required=False, default=required_text, metavar="[DATA]")
 
 
+class _FolderOrURL(click.Path):
+    """A folder, as a Path; or a URL, as it is."""
+
+    def convert(self, value: Any, *about: Any) -> Any:
+        return value if "://" in str(value) else super().convert(value, *about)
+
+
 def cache_dir(command: F) -> F:
-    """Add --cache-dir."""
+    """Add --cache-dir; of a cache in object storage the command gets the mirror on this machine."""
+
+    @functools.wraps(command)
+    def run(*args: Any, cache_dir: Path | str, **options: Any) -> Any:
+        if isinstance(cache_dir, str):
+            from featx.store import local_cache
+
+            cache_dir = local_cache(cache_dir)
+        return command(*args, cache_dir=cache_dir, **options)
+
     return click.option(
         "--cache-dir",
-        type=click.Path(path_type=Path, file_okay=False),
+        type=_FolderOrURL(path_type=Path, file_okay=False),
         default="features",
         envvar="FEATX_CACHE",
         show_default=True,
         show_envvar=True,
-        help="Where cached features are kept.",
-    )(command)
+        metavar="DIRECTORY|URL",
+        help="Where cached features are kept; also s3://BUCKET/PREFIX, gs://….",
+    )(cast(F, run))
 
 
 def runs_dir(command: F) -> F:

@@ -17,6 +17,7 @@ from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remo
 from featx.store.gc import gc
 from featx.store.lazy import LazyFeatures
 from featx.store.listing import EntryInfo, list_entries
+from featx.store.mirror import local_cache
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair
 from featx.store.tap import TapShape
@@ -42,6 +43,7 @@ __all__ = [
     "list_entries",
     "load_features",
     "load_rows",
+    "local_cache",
     "plan_rows",
     "prepare_cache_dir",
     "remove",

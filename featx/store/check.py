@@ -24,6 +24,7 @@ from featx.store.folders import (
     read_dataset,
     read_entry,
 )
+from featx.store.mirror import distrust
 from featx.store.part import Part
 from featx.store.view import View
 
@@ -177,6 +178,7 @@ def verify(path: str | os.PathLike[str]) -> dict[str, Any]:
     root = Path(path)
     if not root.is_dir():
         raise CacheMissError(f"{root} is not a folder. See: featx cache ls")
+    distrust(root)
     entries = rows = 0
     bad: list[Flaw] = []
     for folder in sorted({f.parent for f in entry_folders(root)}):

@@ -15,6 +15,7 @@ import numpy as np
 from featx.store.atomic import reporting, sync_folder
 from featx.store.folders import read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
+from featx.store.mirror import forget
 from featx.store.plan import EntryState
 from featx.store.publish import publish_view
 from featx.store.view import View
@@ -134,6 +135,7 @@ def compact(
     publish(entry.state(without=plan.parts))
     with reporting(entry.parts_dir):
         for name in plan.parts:
+            forget(entry.parts_dir / name)
             (entry.parts_dir / name).unlink(missing_ok=True)
         sync_folder(entry.parts_dir)
 

@@ -15,6 +15,7 @@ from featx.store.claim import Claim
 from featx.store.compact import SMALL_BYTES, compact, plan_compaction
 from featx.store.derive import derive_rows
 from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry, write_entry
+from featx.store.mirror import fetch, refresh
 from featx.store.part import Part
 from featx.store.plan import EntryState
 from featx.store.publish import publish_view
@@ -158,6 +159,7 @@ class CacheEntry:
         compression = "none"
         shapes: dict[str, TapShape] = {}
         found: list[tuple[tuple[str, ...], dict[str, tuple[int, int]]]] = []
+        fetch(self.part_paths())
         for path in self.part_paths():
             if path.name in without:
                 continue
@@ -258,6 +260,7 @@ class CacheEntry:
             A sample that is not quarantined has no row.
         CacheWriteError
         """
+        refresh(self.path)
         sweep(self.path)
 
         def publish(state: EntryState) -> Path:

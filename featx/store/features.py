@@ -14,6 +14,7 @@ from featx.records import FeatureSet
 from featx.store.entry import CacheEntry
 from featx.store.folders import VIEW, entry_folders, read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
+from featx.store.mirror import fetch, local_entry
 from featx.store.view import View
 
 
@@ -24,7 +25,7 @@ def load_features(
 
     Parameters
     ----------
-    path : path
+    path : path or URL
         The entry's folder, or its cache.h5.
     tap : str
         Name of the tap.
@@ -42,7 +43,7 @@ def load_features(
     SpecError
         There is no such label column.
     """
-    file = Path(path)
+    file = local_entry(path)
     if file.is_dir():
         below = [str(folder) for folder in entry_folders(file)]
         if below and below != [str(file)]:
@@ -72,7 +73,9 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
             f"{lost} of {len(places)} rows of tap {tap!r} in {folder} were lost to damage. "
             "Run featx extract to compute them again."
         )
-    pool = PartPool([folder / name for name in view.parts], view.seals)
+    parts = [folder / name for name in view.parts]
+    fetch(parts)
+    pool = PartPool(parts, view.seals)
     features = LazyFeatures(pool, tap, view.taps[tap], places)
     texts = view.texts()
     return FeatureSet(

@@ -17,6 +17,7 @@ from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
 from featx.store.atomic import make_folder, reporting, require_writable, sweep, write_file
 from featx.store.claim import Claim
+from featx.store.mirror import forget, sending
 
 DATASET_FILE = "dataset.json"
 ENTRY_FILE = "entry.json"
@@ -87,7 +88,8 @@ def write_dataset(folder: Path, name: str, root: str) -> None:
     make_folder(folder)
     sweep(folder)  # also where nothing is to be noted: a killed run may have died doing so
     if read_dataset(folder) != {"name": name, "root": root}:
-        write_file(folder / DATASET_FILE, _dump({"name": name, "root": root}))
+        with sending(folder / DATASET_FILE):
+            write_file(folder / DATASET_FILE, _dump({"name": name, "root": root}))
 
 
 def entry_name(key: ExtractionKey) -> str:
@@ -114,14 +116,16 @@ def remove(path: str | os.PathLike[str], wait: bool | float = False) -> int:
     for folder in folders:
         with Claim(folder, wait), reporting(folder):
             # The view goes first, so that nobody reads an entry that is half gone.
-            (folder / VIEW).unlink(missing_ok=True)
+            for path in (folder / VIEW, *(folder / PARTS).glob("*.h5"), folder / ENTRY_FILE):
+                forget(path)
+                path.unlink(missing_ok=True)
             shutil.rmtree(folder / PARTS)
-            (folder / ENTRY_FILE).unlink(missing_ok=True)
         with reporting(folder):
             sweep(folder)
             with suppress(OSError):
                 folder.rmdir()  # stays where somebody put other files
             if not entry_folders(folder.parent):
+                forget(folder.parent / DATASET_FILE)
                 (folder.parent / DATASET_FILE).unlink(missing_ok=True)
                 with suppress(OSError):
                     folder.parent.rmdir()
@@ -143,7 +147,8 @@ def read_entry(folder: Path) -> dict[str, Any]:
 def write_entry(folder: Path, key: ExtractionKey) -> None:
     """Note the key that the entry in `folder` belongs to."""
     said = {"format_version": FORMAT_VERSION, "key": to_json(key)}
-    write_file(folder / ENTRY_FILE, _dump(said))
+    with sending(folder / ENTRY_FILE):
+        write_file(folder / ENTRY_FILE, _dump(said))
 
 
 def _dump(fields: dict[str, Any]) -> bytes:

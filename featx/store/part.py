@@ -19,6 +19,7 @@ import numpy as np
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
 from featx.store.compressed import CompressedTap, blosc2_filter, chunk_shape
 from featx.store.layout import Layout
+from featx.store.mirror import fetch
 from featx.store.sealed import SealedFile, seal
 from featx.store.tap import StoredTap, TapShape, rows_in, tile_sums
 
@@ -126,6 +127,7 @@ class Part(SealedFile):
     """
 
     def __init__(self, path: Path, *, salvage: bool = False) -> None:
+        fetch([path])
         super().__init__(path, salvage=salvage)
         if self.header.get("kind") != "part":
             self.close()

@@ -34,6 +34,7 @@ from featx.store.folders import (
     entry_name,
     write_entry,
 )
+from featx.store.mirror import distrust, forget
 from featx.store.part import Part
 from featx.store.view import View
 
@@ -72,6 +73,7 @@ def repair(
     root = Path(path)
     if not root.is_dir():
         raise CacheMissError(f"{root} is not a folder. See: featx cache ls")
+    distrust(root)
     report: dict[str, Any] = {"entries": 0, "bad": [], "kept": 0, "lost": 0, "removed": []}
     folders = entry_folders(root)
     for folder in sorted({f.parent for f in folders}):
@@ -194,6 +196,7 @@ def _rebuild_view(entry: CacheEntry, flaws: list[Flaw], report: dict[str, Any]) 
 def _remove(path: Path, report: dict[str, Any]) -> None:
     with reporting(path):
         if path.exists():
+            forget(path)
             path.unlink()
             sync_folder(path.parent)
             report["removed"].append(str(path))

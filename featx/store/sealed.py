@@ -30,6 +30,7 @@ import xxhash
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.store.atomic import checksum, new_file, write_at
 from featx.store.layout import Layout
+from featx.store.mirror import sending
 
 MAGIC = b"featx sealed 1\r\n"
 BLOCK = 1 << 18
@@ -48,7 +49,7 @@ def seal(path: Path, layout: Layout, header: Mapping[str, Any]) -> str:
     CacheWriteError
         The disk is full, the folder cannot be written.
     """
-    with new_file(path) as descriptor:
+    with sending(path), new_file(path) as descriptor:
         body = layout.write(descriptor)
         table = np.fromiter((checksum(b) for _, b in _blocks(descriptor, body, BLOCK)), "<u8")
         text = json.dumps({**header, "datasets": layout.datasets}, sort_keys=True).encode()
