@@ -9,7 +9,8 @@ import logging
 import os
 import socket
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
@@ -60,6 +61,57 @@ def connect(where: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class Tasks:
+    """Functions run by Ray wherever a processor is free, again where a worker or node is lost.
+
+    For a process that is connected.
+    """
+
+    def __init__(self) -> None:
+        self._ray = _import_ray()
+        self._call = self._ray.remote(num_cpus=1)(_call)
+        self._running: dict[Future[Any], Any] = {}
+
+    def count_cpus(self) -> int:
+        """Return how many processors the nodes have that are there now."""
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+    def submit(self, function: Callable[[], Any]) -> Future[Any]:
+        """Send a function to the cluster; for its outcome see `result`."""
+        ref = self._call.remote(function)
+        future: Future[Any] = ref.future()
+        self._running[future] = ref
+        return future
+
+    def result(self, future: Future[Any]) -> Any:
+        """Return what a function that is done returned.
+
+        Raises
+        ------
+        Exception
+            As the function raised it.
+        ClusterError
+            Its workers were lost time and again.
+        """
+        self._running.pop(future, None)
+        try:
+            return future.result()
+        except self._ray.exceptions.RayTaskError as error:
+            raise error.cause from error
+        except self._ray.exceptions.RayError as error:
+            raise ClusterError(f"Work on the cluster failed: {_reason(error)}") from error
+
+    def cancel(self) -> None:
+        """End everything that is not done, at once."""
+        for ref in list(self._running.values()):
+            self._ray.cancel(ref, force=True)
+        self._running.clear()
+
+
+def _call(function: Callable[[], Any]) -> Any:
+    return function()
 
 
 def is_installed() -> bool:
