@@ -4,21 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import fakes
-import numpy as np
 import pytest
-
-from featx.extraction.pipeline import Job, run_jobs
-from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord
 
 REPO = Path(__file__).resolve().parent.parent
 BENCHMARKS = REPO / "benchmarks"
@@ -106,33 +96,51 @@ def test_a_broken_cache_is_seen(
     assert json.loads(done.stdout)[count] > 0
 
 
+INTERRUPTED = """
+import os, signal, sys, threading, time
+from pathlib import Path
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.path.insert(0, sys.argv[1])
+photos = Path(sys.argv[2])
+
+import fakes
+from featx.datasets import index_dataset
+from featx.extraction.pipeline import Job, run_jobs
+from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord
+
+image = ImageSpec(32, 32)
+spec = BackboneSpec("mobilenet", {}, "random", "mobilenet", image)
+weights = WeightsRecord("random", "random-0")
+runner = fakes.ProjectionEngine().load(spec, weights, [TapSpec.parse("avg")], "float32")
+index = index_dataset(photos, work_dir=photos.parent / "work")
+paths = {s.digest: str(photos / s.relpath) for s in index.samples[:4]}
+begun, ended = threading.Event(), threading.Event()
+
+def sink(digests, rows):
+    begun.set()
+    time.sleep(1.0)
+    ended.set()
+
+def interrupt():
+    begun.wait(30)
+    time.sleep(0.3)  # by now the main thread has nothing to do but wait
+    os.kill(os.getpid(), signal.SIGINT)
+
+threading.Thread(target=interrupt).start()
+try:
+    run_jobs([Job(image, runner, set(paths), sink)], paths)
+except KeyboardInterrupt:
+    print("written" if ended.is_set() else "still writing")
+"""
+
+
 def test_a_signal_waits_for_the_batch_that_is_being_written(photos: Path) -> None:
     """Rows written by a thread that nobody waits for go out twice, or not at all."""
-    image = ImageSpec(32, 32)
-    spec = BackboneSpec("mobilenet", {}, "random", "mobilenet", image)
-    runner = fakes.ProjectionEngine().load(
-        spec, WeightsRecord("random", "random-0"), [TapSpec.parse("avg")], "float32"
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(REPO / "tests"), str(photos)],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
-    from featx.datasets import index_dataset
-
-    index = index_dataset(photos, work_dir=photos.parent / "work")
-    paths = {s.digest: str(photos / s.relpath) for s in index.samples[:4]}
-    begun, ended = threading.Event(), threading.Event()
-
-    def sink(digests: Sequence[str], rows: Mapping[str, np.ndarray]) -> None:
-        begun.set()
-        time.sleep(1.0)
-        ended.set()
-
-    def interrupt() -> None:
-        begun.wait(30)
-        time.sleep(0.3)  # by now the main thread has nothing to do but wait
-        os.kill(os.getpid(), signal.SIGINT)
-
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    job: Any = Job(image, runner, set(paths), sink)
-    with pytest.raises(KeyboardInterrupt):
-        run_jobs([job], paths)
-    assert ended.is_set()
-    thread.join()
+    assert done.stdout == "written\n", done.stderr[-3000:]
