@@ -85,9 +85,9 @@ def join_datasets(train: Sequence[FeatureSet], test: Sequence[FeatureSet]) -> li
                 a,
                 X=matrix,
                 y=np.concatenate([a.y, numbers[kept]]).astype(np.int32),
-                paths=(*a.paths, *(b.paths[i] for i in kept)),
+                paths=(*a.paths, *(b.paths[i] for i in kept.tolist())),
                 splits=np.concatenate([splits, np.full(m, "test")]),
-                digests=(*a.digests, *(b.digests[i] for i in kept)),
+                digests=(*a.digests, *(b.digests[i] for i in kept.tolist())),
                 groups=(*a.groups, *("" for _ in kept)) if a.groups else (),
                 provenance={
                     **a.provenance,

@@ -9,13 +9,15 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from featx.errors import SpecError
+from featx.samples import Sample as Sample
+from featx.samples import Samples as Samples
 from featx.specstring import format_spec
 
 FORMAT_VERSION = 1
@@ -49,32 +51,6 @@ def to_json(value: Any) -> Any:
 # --- data sets ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """One image of a data set.
-
-    Attributes
-    ----------
-    relpath : str
-        Path below the data set's root, with "/"; bytes that are not UTF-8 are kept as surrogates
-        (`os.fsdecode`).
-    labels : tuple of str
-        One class name a target column, in the order of `DatasetIndex.targets`.
-    split : str
-        "train", "val", "test", or "" where the data set does not say.
-    digest : str
-        SHA-256 of the file's bytes, in hex; "" while unread or where the file cannot be read.
-    group : str
-        Images of one group stay on one side of a split; "" is a group of its own.
-    """
-
-    relpath: str
-    labels: tuple[str, ...]
-    split: str = ""
-    digest: str = ""
-    group: str = ""
-
-
 @dataclass(frozen=True)
 class DatasetIndex:
     """What images there are, and their labels.
@@ -87,8 +63,8 @@ class DatasetIndex:
         Absolute folder that the samples' paths start from.
     classes : tuple of tuple of str
         Class names a target column, sorted (by number where all are whole numbers).
-    samples : tuple of Sample
-        Sorted by `relpath`.
+    samples : Samples
+        Sorted by `relpath`; any sequence of Sample is taken, and kept in columns.
     targets : tuple of str
         Names of the label columns; the first is the one meant where none is named.
     unreadable : tuple of (relpath, reason)
@@ -100,10 +76,13 @@ class DatasetIndex:
     name: str
     root: str
     classes: tuple[tuple[str, ...], ...]
-    samples: tuple[Sample, ...]
+    samples: Samples
     targets: tuple[str, ...] = ("class",)
     unreadable: tuple[tuple[str, str], ...] = ()
     ignored: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "samples", Samples.of(self.samples))
 
 
 # --- extraction --------------------------------------------------------------------------------
@@ -319,15 +298,15 @@ class FeatureSet:
         Indices into `classes`.
     classes : tuple of str
         Class names of the target column.
-    paths : tuple of str
+    paths : sequence of str
         `Sample.relpath` a row.
     splits : ndarray of shape (n,), str
         The data set's own "train", "val", "test" or "" a row.
     key : ExtractionKey or None
         None for features made elsewhere.
-    digests : tuple of str
+    digests : sequence of str
         Image digest a row; equal digests are duplicates.
-    groups : tuple of str
+    groups : sequence of str
         `Sample.group` a row.
     dataset, tap, target : str
         Names.
@@ -344,11 +323,11 @@ class FeatureSet:
     X: Any
     y: np.ndarray
     classes: tuple[str, ...]
-    paths: tuple[str, ...]
+    paths: Sequence[str]
     splits: np.ndarray
     key: ExtractionKey | None
-    digests: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
+    digests: Sequence[str] = ()
+    groups: Sequence[str] = ()
     dataset: str = ""
     tap: str = ""
     target: str = "class"

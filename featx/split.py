@@ -158,7 +158,7 @@ def draw_shots(
         chosen = []
         for c, pool in pools.items():
             order = np.random.default_rng([seed, draw, c]).permutation(pool)
-            chosen.append(_copies_last(order, digests)[:shots])
+            chosen.append(_copies_last(order, digests, shots))
         drawn.append(np.sort(np.concatenate(chosen)))
     return drawn
 
@@ -337,10 +337,10 @@ def _assign_folds(
     return fold
 
 
-def _copies_last(order: np.ndarray, digests: Sequence[str]) -> np.ndarray:
-    """Return `order` with every repetition of an image moved behind all first occurrences."""
+def _copies_last(order: np.ndarray, digests: Sequence[str], count: int) -> np.ndarray:
+    """Return the first of `order` with repetitions of an image behind all first occurrences."""
     if not len(digests):
-        return order
+        return order[:count]
     seen: set[str] = set()
     first: list[int] = []
     again: list[int] = []
@@ -349,7 +349,9 @@ def _copies_last(order: np.ndarray, digests: Sequence[str]) -> np.ndarray:
         (again if digest in seen else first).append(i)
         if digest:
             seen.add(digest)
-    return np.asarray(first + again, dtype=np.int64)
+        if len(first) == count:
+            break
+    return np.asarray((first + again)[:count], dtype=np.int64)
 
 
 # --- checks ------------------------------------------------------------------------------------

@@ -11,80 +11,120 @@ whatever the damage, is not used and is written anew.
 
 from __future__ import annotations
 
+import binascii
 import contextlib
 import hashlib
 import io
+import itertools
 import os
 import stat
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
-from featx.datasets.kinds import Entry, Listing, fingerprint
+from featx.columns import DIGEST_BYTES, Digests, Texts, split_texts
+from featx.datasets.kinds import Entries, Entry, EntryColumns, fingerprint
 from featx.datasets.scan import why_unreadable
 from featx.datasets.workdir import LEFTOVER_SECONDS, WorkDir
 from featx.errors import DatasetError
 
 Fingerprint = tuple[int, int, int, int]
-Remembered = dict[str, tuple[Fingerprint, str]]
 
 SAFE_SECONDS = 2.0
 """The coarsest clock of the file systems in use (FAT)."""
 
 FILES_A_TASK = 64
+FILES_AT_ONCE = 1 << 16
 MAGIC = b"featx stat cache 1\n"
 
 
+class Remembered(NamedTuple):
+    """What a stat cache holds: `marks` (n, 4) uint64 are fingerprints, `sums` (n, 32) uint8."""
+
+    paths: Texts
+    marks: np.ndarray
+    sums: np.ndarray
+
+
+NOTHING = Remembered(Texts.of(()), np.zeros((0, 4), np.uint64), np.zeros((0, 32), np.uint8))
+
+
 def digest_entries(
-    data: str, listing: Listing, workdir: WorkDir
-) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    data: str, root: str, entries: EntryColumns, workdir: WorkDir
+) -> tuple[Digests, list[tuple[str, str]]]:
     """Return the digest of every entry's file, reading only those not known or changed.
 
     Parameters
     ----------
     data : str
         The data set as the user named it; has a stat cache to itself.
-    listing : Listing
-        Whose entries to digest.
+    root : str
+        What the paths are relative to.
+    entries : EntryColumns
+        What to digest.
     workdir : WorkDir
         Holds the stat caches.
 
     Returns
     -------
-    digests : dict
-        relpath to SHA-256 in hex.
+    digests : Digests
+        SHA-256 in hex, an entry each; "" for those that failed.
     failed : list of (relpath, reason)
         Files that could not be read.
     """
-    where = hashlib.sha256(os.fsencode(f"{os.path.abspath(data)}\0{listing.root}")).hexdigest()
+    where = hashlib.sha256(os.fsencode(f"{os.path.abspath(data)}\0{root}")).hexdigest()
     file = workdir.path / "stat" / f"{where[:24]}.digests"
     known = load_remembered(file)
-    digests: dict[str, str] = {}
-    unknown = []
-    for entry in listing.entries:
-        hit = known.get(entry.relpath)
-        if hit is not None and hit[0] == entry.fingerprint:
-            digests[entry.relpath] = hit[1]
-        else:
-            unknown.append(entry)
-    remembered = {path: known[path] for path in digests}
-    failed = []
-    for path, mark, digest, reason in _hash_all(listing.root, unknown, workdir):
-        if reason:
-            failed.append((path, reason))
-            continue
-        digests[path] = digest
-        if mark is not None:
-            remembered[path] = (mark, digest)
-    if remembered != known:
+    place = _places(entries.relpaths, known.paths)
+    hit = place >= 0
+    hit[hit] = (known.marks[place[hit]] == entries.marks[hit]).all(axis=1)
+    sums, marks = np.zeros((len(place), 32), np.uint8), entries.marks
+    sums[hit] = known.sums[place[hit]]
+    remember, failed = hit.copy(), []
+    unread = ~hit
+    if not hit.all():
+        marks = marks.copy()
+        for row, mark, digest, reason in _hash_all(root, entries, unread, workdir):
+            if reason:
+                failed.append((entries.relpaths[row], reason))
+                continue
+            unread[row] = False
+            sums[row] = np.frombuffer(digest, np.uint8)
+            if mark is not None:
+                marks[row], remember[row] = mark, True
+    if (remember & ~hit).any() or hit.sum() < len(known.paths):
+        kept = Remembered(entries.relpaths, marks, sums)
+        if not remember.all():
+            kept = Remembered(entries.relpaths.take(remember), marks[remember], sums[remember])
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not results
-            save_remembered(file, remembered)
-    return digests, failed
+            save_remembered(file, kept)
+    digests = np.frombuffer(bytearray(binascii.hexlify(sums.data)), f"S{DIGEST_BYTES}")
+    digests[unread] = b""
+    return Digests(digests), failed
+
+
+def _places(paths: Texts, known: Texts) -> np.ndarray:
+    """Return where in `known` each of `paths` is, (n,) int64; -1 where it is not.
+
+    Both ascend: they are gone through side by side.
+    """
+    if len(paths) == len(known) and np.array_equal(paths.blob, known.blob):
+        return np.arange(len(paths))
+    found = np.full(len(paths), -1, np.int64)
+    others = iter(enumerate(known))
+    row, other = next(others, (0, None))
+    for number, path in enumerate(paths):
+        while other is not None and other < path:
+            row, other = next(others, (0, None))
+        if other == path:
+            found[number] = row
+    return found
 
 
 def digest_path(path: str, workdir: WorkDir) -> str:
@@ -100,11 +140,11 @@ def digest_path(path: str, workdir: WorkDir) -> str:
         mark = fingerprint(os.stat(path))
     except OSError as error:
         raise DatasetError(f"Cannot read {path!r}: {why_unreadable(path, error)}.") from error
-    listing = Listing(root, entries=[Entry(name, (), "", "", mark)])
-    digests, failed = digest_entries(path, listing, workdir)
+    entries = Entries([Entry(name, (), "", "", mark)]).build()
+    digests, failed = digest_entries(path, root, entries, workdir)
     if failed:
         raise DatasetError(f"Cannot read {path!r}: {failed[0][1]}.")
-    return digests[name]
+    return digests[0]
 
 
 def digest_file(path: str) -> tuple[str, Fingerprint | None]:
@@ -134,25 +174,37 @@ def digest_file(path: str) -> tuple[str, Fingerprint | None]:
 def load_remembered(file: Path) -> Remembered:
     """Read a stat cache; empty where there is none or it is damaged."""
     try:
-        content = file.read_bytes()
-        start = len(MAGIC) + 32
-        if content[: len(MAGIC)] != MAGIC:
-            return {}
-        if content[len(MAGIC) : start] != hashlib.sha256(content[start:]).digest():
-            return {}
-        with np.load(io.BytesIO(content[start:]), allow_pickle=False) as arrays:
-            paths = os.fsdecode(arrays["paths"].tobytes()).split("\0")
-            marks = map(tuple, arrays["marks"].tolist())
-            digests = arrays["digests"].tobytes().hex()
+        with open(file, "rb") as stream:
+            if stream.read(len(MAGIC)) != MAGIC or stream.read(32) != _digest_rest(stream):
+                return NOTHING
+            with np.load(stream, allow_pickle=False) as arrays:
+                text, marks, sums = arrays["paths"], arrays["marks"], arrays["digests"]
+        if not len(marks):
+            return NOTHING
+        paths = split_texts(text)
+        found = Remembered(paths, marks.reshape(-1, 4), sums.reshape(-1, 32))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return {}
-    return {
-        path: (mark, digests[i : i + 64])
-        for path, mark, i in zip(paths, marks, range(0, len(digests), 64), strict=False)
-    }
+        return NOTHING
+    if len({len(column) for column in found}) > 1:
+        return NOTHING
+    names = list(paths) if not _ascends(paths) else []  # as featx wrote them once
+    order = np.array(sorted(range(len(names)), key=names.__getitem__), np.int64)
+    return Remembered(paths.take(order), found.marks[order], found.sums[order]) if names else found
 
 
-def save_remembered(file: Path, remembered: Mapping[str, tuple[Fingerprint, str]]) -> None:
+def _digest_rest(stream: io.BufferedReader | io.BufferedRandom) -> bytes:
+    """Return the SHA-256 of what follows the 32 bytes at `stream`'s place; go behind these."""
+    stream.seek(len(MAGIC) + 32)
+    digest = hashlib.file_digest(stream, "sha256").digest()
+    stream.seek(len(MAGIC) + 32)
+    return digest
+
+
+def _ascends(texts: Texts) -> bool:
+    return all(a < b for a, b in itertools.pairwise(texts))
+
+
+def save_remembered(file: Path, remembered: Remembered) -> None:
     """Write a stat cache: whole under a temporary name, then renamed.
 
     Raises
@@ -160,22 +212,22 @@ def save_remembered(file: Path, remembered: Mapping[str, tuple[Fingerprint, str]
     OSError
         It cannot be written.
     """
-    payload = io.BytesIO()
-    marks = [mark for mark, _ in remembered.values()]
-    digests = bytes.fromhex("".join(digest for _, digest in remembered.values()))
-    np.savez(
-        payload,
-        paths=np.frombuffer(os.fsencode("\0".join(remembered)), dtype=np.uint8),
-        marks=np.asarray(marks, dtype=np.uint64).reshape(-1, 4),
-        digests=np.frombuffer(digests, dtype=np.uint8),
-    )
-    content = payload.getvalue()
     file.parent.mkdir(parents=True, exist_ok=True)
     _remove_leftovers(file)
     descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
-        with open(descriptor, "wb") as out:
-            out.write(MAGIC + hashlib.sha256(content).digest() + content)
+        with open(descriptor, "w+b") as out:
+            out.write(MAGIC + bytes(32))
+            np.savez(
+                out,
+                paths=remembered.paths.blob[:-1],
+                marks=remembered.marks,
+                digests=remembered.sums.reshape(-1),
+            )
+            out.flush()
+            digest = _digest_rest(out)
+            out.seek(len(MAGIC))
+            out.write(digest)
             out.flush()
             os.fsync(out.fileno())
         os.replace(draft, file)
@@ -194,28 +246,29 @@ def _remove_leftovers(file: Path) -> None:
 
 
 def _hash_all(
-    root: str, entries: list[Entry], workdir: WorkDir
-) -> Iterable[tuple[str, Fingerprint | None, str, str]]:
-    """Yield (relpath, fingerprint or None, digest, reason) of every entry, read by some threads."""
+    root: str, entries: EntryColumns, unread: np.ndarray, workdir: WorkDir
+) -> Iterator[tuple[int, Fingerprint | None, bytes, str]]:
+    """Yield (row, fingerprint or None, digest, reason) of each `unread` entry, read by threads."""
 
-    def hash_some(some: list[Entry]) -> list[tuple[str, Fingerprint | None, str, str]]:
-        results: list[tuple[str, Fingerprint | None, str, str]] = []
-        for entry in some:
-            path = os.path.join(root, entry.relpath)
+    def hash_some(rows: np.ndarray) -> list[tuple[int, Fingerprint | None, bytes, str]]:
+        results: list[tuple[int, Fingerprint | None, bytes, str]] = []
+        for row in rows.tolist():
+            path = os.path.join(root, entries.relpaths[row])
             try:
                 digest, mark = digest_file(path)
             except OSError as error:
-                results.append((entry.relpath, None, "", why_unreadable(path, error)))
+                results.append((row, None, b"", why_unreadable(path, error)))
             else:
-                results.append((entry.relpath, mark, digest, ""))
+                results.append((row, mark, bytes.fromhex(digest), ""))
         return results
 
-    if not entries:
-        return
-    tasks = [entries[i : i + FILES_A_TASK] for i in range(0, len(entries), FILES_A_TASK)]
+    rows = np.flatnonzero(unread)
     done = 0
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for results in pool.map(hash_some, tasks):
-            yield from results
-            done += len(results)
-            workdir.progress("hash", done, len(entries))
+        for start in range(0, len(rows), FILES_AT_ONCE):
+            some = rows[start : start + FILES_AT_ONCE]
+            tasks = [some[i : i + FILES_A_TASK] for i in range(0, len(some), FILES_A_TASK)]
+            for results in pool.map(hash_some, tasks):
+                yield from results
+                done += len(results)
+                workdir.progress("hash", done, len(rows))

@@ -8,11 +8,13 @@ from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
+
 from featx.datasets.digest import digest_entries
-from featx.datasets.kinds import Entry, Listing, find_kind
+from featx.datasets.kinds import EntryColumns, Listing, find_kind
 from featx.datasets.workdir import Progress, WorkDir, no_progress
 from featx.errors import DatasetError, SpecError
-from featx.records import DatasetIndex, Sample
+from featx.records import DatasetIndex, Samples
 
 
 def index_dataset(
@@ -60,18 +62,14 @@ def index_dataset(
         )
     workdir = WorkDir(Path(work_dir), progress or no_progress)
     listing = find_kind(text).list_images(text, workdir)
-    listing.entries.sort(key=lambda entry: entry.relpath)
     _refuse_empty(text, listing)
-    digests, failed = digest_entries(text, listing, workdir)
-    samples = tuple(
-        Sample(e.relpath, e.labels, e.split, digests[e.relpath], e.group)
-        for e in listing.entries
-        if e.relpath in digests
-    )
-    classes = tuple(
-        _sorted_classes(e.labels[i] for e in listing.entries) for i in range(len(listing.targets))
-    )
-    _refuse_unfit(text, listing, classes)
+    entries = listing.entries.build()
+    digests, failed = digest_entries(text, listing.root, entries, workdir)
+    samples = Samples(entries.relpaths, entries.labels, entries.splits, digests, entries.groups)
+    if failed:
+        samples = samples.take(digests.array != b"")
+    classes = tuple(_sorted_classes(column.names) for column in entries.labels)
+    _refuse_unfit(text, listing, entries, classes)
     return DatasetIndex(
         name=name or default_name(text),
         root=listing.root,
@@ -126,14 +124,16 @@ def _refuse_empty(data: str, listing: Listing) -> None:
     )
 
 
-def _refuse_unfit(data: str, listing: Listing, classes: tuple[tuple[str, ...], ...]) -> None:
+def _refuse_unfit(
+    data: str, listing: Listing, entries: EntryColumns, classes: tuple[tuple[str, ...], ...]
+) -> None:
     for i, (target, names) in enumerate(zip(listing.targets, classes, strict=True)):
         if len(names) == 1:
             raise DatasetError(
                 f"{data!r} has one class only, {names[0]!r}{_of(listing, target)}: two or more are "
                 f"needed.{_inner_hint(listing, names[0])}"
             )
-        sides = _sides(listing.entries, i)
+        sides = _sides(entries, i)
         for side in ("test", "val"):
             for label in sorted(sides[side] - sides["train"] - sides[""]):
                 raise DatasetError(
@@ -142,10 +142,12 @@ def _refuse_unfit(data: str, listing: Listing, classes: tuple[tuple[str, ...], .
                 )
 
 
-def _sides(entries: list[Entry], column: int) -> dict[str, set[str]]:
+def _sides(entries: EntryColumns, column: int) -> dict[str, set[str]]:
     sides: dict[str, set[str]] = {"train": set(), "val": set(), "test": set(), "": set()}
-    for entry in entries:
-        sides[entry.split].add(entry.labels[column])
+    labels, splits = entries.labels[column], entries.splits
+    pairs = np.unique(labels.codes.astype(np.int64) * len(splits.names) + splits.codes)
+    for label, split in zip(*np.divmod(pairs, len(splits.names)), strict=True):
+        sides[splits.names[split]].add(labels.names[label])
     return sides
 
 

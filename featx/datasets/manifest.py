@@ -10,9 +10,13 @@ those instead.
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import stat
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from featx.datasets.folder import SPLIT_NAMES
 from featx.datasets.kinds import DatasetKind, Entry, Listing, fingerprint
@@ -55,9 +59,10 @@ def list_manifest(path: str) -> Listing:
             "columns, such as: path,label,split."
         )
     folder = os.path.dirname(path)
-    found: list[Entry] = []
-    unreadable, missing = [], []
-    lines_of: dict[str, int] = {}
+    listing = Listing(folder, tuple(header[i].strip() for i in targets))
+    missing: list[tuple[str, int]] = []
+    folders: set[str] = set()
+    given = array("q")  # hashes of the paths: eight bytes each
     for number, line in lines:
         if len(line) != len(header):
             raise DatasetError(
@@ -67,12 +72,8 @@ def list_manifest(path: str) -> Listing:
         relpath = os.path.normpath(line[at]) if line[at].strip() else ""
         labels = tuple(line[i].strip() for i in targets)
         _check_line(path, number, relpath, labels, [header[i] for i in targets])
-        if relpath in lines_of:
-            raise DatasetError(
-                f"{path!r} gives {relpath!r} twice, on lines {lines_of[relpath]} and {number}: "
-                "take one out (several labels of an image go in several columns)."
-            )
-        lines_of[relpath] = number
+        given.append(hash(relpath))
+        folders.add(os.path.dirname(relpath))
         split = _split_name(path, number, "" if roles["split"] is None else line[roles["split"]])
         group = "" if roles["group"] is None else line[roles["group"]].strip()
         full = os.path.join(folder, relpath)
@@ -80,24 +81,40 @@ def list_manifest(path: str) -> Listing:
             status = os.stat(full)
         except (FileNotFoundError, NotADirectoryError) as error:
             if os.path.islink(full):
-                unreadable.append((relpath, why_unreadable(full, error)))
+                listing.unreadable.append((relpath, why_unreadable(full, error)))
             else:
                 missing.append((relpath, number))
             continue
         except OSError as error:
-            unreadable.append((relpath, why_unreadable(full, error)))
+            listing.unreadable.append((relpath, why_unreadable(full, error)))
             continue
         if not stat.S_ISREG(status.st_mode):
-            unreadable.append((relpath, "not a regular file"))
+            listing.unreadable.append((relpath, "not a regular file"))
             continue
-        found.append(Entry(relpath, labels, split, group, fingerprint(status)))
+        listing.entries.append(Entry(relpath, labels, split, group, fingerprint(status)))
+    _refuse_repeated(path, at, np.frombuffer(given, np.int64))
     if missing:
         raise DatasetError(
             f"{path!r} names {len(missing)} files that are not there, the first {missing[0][0]!r} "
             f"on line {missing[0][1]}: paths are relative to {folder!r}."
         )
-    names = tuple(header[i].strip() for i in targets)
-    return _below_one_root(Listing(folder, names, found, unreadable))
+    return _below_one_root(listing, folders)
+
+
+def _refuse_repeated(path: str, column: int, given: np.ndarray) -> None:
+    """Raise where the manifest `path` gives a path twice; `given` are the hashes of all."""
+    ordered = np.sort(given)
+    twice = set(ordered[1:][ordered[1:] == ordered[:-1]].tolist())
+    lines_of: dict[str, int] = {}
+    for number, line in itertools.islice(_read(path) if twice else (), 1, None):
+        relpath = os.path.normpath(line[column])
+        if hash(relpath) in twice and relpath in lines_of:
+            raise DatasetError(
+                f"{path!r} gives {relpath!r} twice, on lines {lines_of[relpath]} and {number}: "
+                "take one out (several labels of an image go in several columns)."
+            )
+        if hash(relpath) in twice:
+            lines_of[relpath] = number
 
 
 def _read(path: str) -> Iterator[tuple[int, list[str]]]:
@@ -157,17 +174,19 @@ def _split_name(path: str, number: int, text: str) -> str:
     return SPLIT_NAMES[name]
 
 
-def _below_one_root(listing: Listing) -> Listing:
-    """Move the root up to where all paths lie below it (paths with "..", absolute paths)."""
-    paths = [e.relpath for e in listing.entries] + [path for path, _ in listing.unreadable]
-    if not any(p.startswith("..") or os.path.isabs(p) for p in paths):
+def _below_one_root(listing: Listing, folders: Iterable[str]) -> Listing:
+    """Move the root up to where all `folders` lie below it (such with "..", absolute ones)."""
+    if not any(f.startswith("..") or os.path.isabs(f) for f in folders):
         return listing
-    full = {p: os.path.normpath(os.path.join(listing.root, p)) for p in paths}
-    root = os.path.commonpath([os.path.dirname(p) for p in full.values()])
-    new = {p: os.path.relpath(full[p], root) for p in paths}
-    entries = [e._replace(relpath=new[e.relpath]) for e in listing.entries]
-    unreadable = [(new[path], reason) for path, reason in listing.unreadable]
-    return Listing(root, listing.targets, entries, unreadable, listing.ignored)
+    before = listing.root
+    listing.root = os.path.commonpath([os.path.normpath(os.path.join(before, f)) for f in folders])
+
+    def move(relpath: str) -> str:
+        return os.path.relpath(os.path.normpath(os.path.join(before, relpath)), listing.root)
+
+    listing.entries.rename(move)
+    listing.unreadable = [(move(relpath), reason) for relpath, reason in listing.unreadable]
+    return listing
 
 
 KIND = DatasetKind(

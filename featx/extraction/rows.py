@@ -21,7 +21,15 @@ from featx.extraction import Extraction, make_key
 from featx.extraction.loaded import keep_runner
 from featx.extraction.pipeline import Job, decode_threads, run_jobs
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, Sample, TapSpec, WeightsRecord
+from featx.records import (
+    BackboneSpec,
+    DatasetIndex,
+    ExtractionKey,
+    Sample,
+    Samples,
+    TapSpec,
+    WeightsRecord,
+)
 from featx.store import CacheEntry, dataset_dir, entry_name, gc, load_rows, prepare_cache_dir
 
 DATASET = "extractor"
@@ -174,7 +182,7 @@ def _find(
 def _fill(wanted: Wanted, key: ExtractionKey, files: Mapping[str, str], root: Path) -> CacheEntry:
     """Compute the rows of `files` into an entry of their own, and return it."""
     prepare_cache_dir(root)
-    samples = tuple(Sample(path, (), digest=digest) for digest, path in files.items())
+    samples = Samples.of(Sample(path, (), digest=digest) for digest, path in files.items())
     run = Extraction(
         index=DatasetIndex(DATASET, "", (), samples),
         source=DATASET,

@@ -16,6 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from featx.columns import Digests, Finder
 from featx.datasets import index_dataset
 from featx.extraction import Extraction, disk_free, source_text
 from featx.finetune.base import CutRecord
@@ -96,7 +97,8 @@ class Trunks:
         started = time.perf_counter()
         prepare_cache_dir(self._root / FOLDER)
         names = {digest for digests in wanted for digest in digests}
-        samples = tuple(s for s in self._index.samples if s.digest in names)
+        samples = self._index.samples
+        samples = samples.take(Finder(Digests.of(names)).find(samples.digests) >= 0)
         run = Extraction(
             index=replace(self._index, samples=samples),
             source=source_text(self._data),

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from featx.recipe.model import PARTS, DataSpec
-from featx.records import DatasetIndex, Sample
+from featx.records import DatasetIndex, Sample, Samples
 
 COLUMN_VALUES = ("no", "yes")
 """What an added label column says."""
@@ -41,7 +41,7 @@ def add_columns(spec: DataSpec, index: DatasetIndex) -> tuple[DatasetIndex, dict
             index,
             targets=(*index.targets, column),
             classes=(*index.classes, COLUMN_VALUES),
-            samples=tuple(
+            samples=Samples.of(
                 replace(s, labels=(*s.labels, COLUMN_VALUES[s.labels[0] in named]))
                 for s in index.samples
             ),

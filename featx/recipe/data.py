@@ -20,7 +20,7 @@ from featx.datasets import index_dataset
 from featx.errors import DatasetError, RecipeError
 from featx.recipe.cut import add_columns, choose_images
 from featx.recipe.model import PARTS, DataSpec, Recipe
-from featx.records import DatasetIndex, Sample
+from featx.records import DatasetIndex, Sample, Samples
 from featx.registry import near_misses
 
 FEWEST = 2
@@ -208,7 +208,8 @@ def _cut(
     if made is index and len(samples) == len(index.samples) and not spec.subset:
         return ReadyData(spec.name, source, index, lacks=lacks)
     full = [replace(s, relpath=os.path.join(index.root, s.relpath)) for s in samples]
-    cut = _below_root(replace(made, name=f"{index.name[:40]}-{recipe.name}", samples=tuple(full)))
+    name = f"{index.name[:40]}-{recipe.name}"
+    cut = _below_root(replace(made, name=name, samples=Samples.of(full)))
     return ReadyData(spec.name, source, cut, _manifest(cut), lacks)
 
 
@@ -244,7 +245,7 @@ def _join(recipe: Recipe, spec: DataSpec, train: ReadyData, test: ReadyData) -> 
             name=f"{train.index.name[:40]}-to-{test.index.name[:40]}",
             root="/",
             classes=(tuple(sorted({s.labels[0] for s in seen.values()})),),
-            samples=tuple(seen.values()),
+            samples=Samples.of(seen.values()),
             targets=train.index.targets[:1],
         )
     )
@@ -255,7 +256,8 @@ def _below_root(index: DatasetIndex) -> DatasetIndex:
     """Move the root down to where all absolute paths lie below it, as reading a manifest does."""
     root = os.path.commonpath([os.path.dirname(s.relpath) for s in index.samples])
     samples = [replace(s, relpath=os.path.relpath(s.relpath, root)) for s in index.samples]
-    return replace(index, root=root, samples=tuple(sorted(samples, key=lambda s: s.relpath)))
+    ordered = sorted(samples, key=lambda s: s.relpath)
+    return replace(index, root=root, samples=Samples.of(ordered))
 
 
 def _manifest(index: DatasetIndex) -> str:

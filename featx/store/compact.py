@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from featx.columns import Digests, Finder
 from featx.store.atomic import reporting, sync_folder
 from featx.store.folders import read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
@@ -36,14 +37,14 @@ class Compaction:
     ----------
     parts : tuple of str
         Parts that go.
-    keep : mapping of tuple of str to list of str
+    keep : mapping of tuple of str to Digests
         Taps to the image digests whose rows of those taps move into new parts.
     rows : int
         Rows that are kept nowhere.
     """
 
     parts: tuple[str, ...]
-    keep: Mapping[tuple[str, ...], list[str]]
+    keep: Mapping[tuple[str, ...], Digests]
     rows: int
 
 
@@ -61,28 +62,40 @@ def plan_compaction(
         Parts that rows not in demand are dropped from. The others hold the work of an extraction
         that was interrupted before any view could show it.
     """
-    order = {digest: i for i, digest in enumerate(live or ())}
-    taps_of: dict[tuple[int, int], list[str]] = {}
-    names: dict[tuple[int, int], str] = {}
+    finder = Finder(Digests.of(live or ()))
+    heights = np.array(state.part_rows, np.int64)
+    starts = np.cumsum(heights) - heights
+    fixed = np.array([name not in known for name in state.parts], bool)
+    kept: dict[str, tuple[np.ndarray, np.ndarray]] = {}  # a tap: rows of `Rows`, their rank in live
+    codes, patterns = np.zeros(int(heights.sum()), np.int64), [tuple[str, ...]()]
     for tap, rows in state.rows.items():
-        for digest, place in rows.items():
-            if digest in order or state.parts[place[0]] not in known:
-                taps_of.setdefault(place, []).append(tap)
-                names[place] = digest
-    whole = [0] * len(state.parts)
-    for place, taps in taps_of.items():
-        whole[place[0]] += len(taps) == len(state.part_taps[place[0]])
-    chosen = {i for i, n in enumerate(state.part_rows) if whole[i] < n}
+        rank = finder.find(rows.digests)
+        mine = np.flatnonzero((rank >= 0) | fixed[rows.where[:, 0]])
+        kept[tap] = mine, np.where(rank[mine] < 0, len(live or ()), rank[mine])
+        there = np.zeros(len(codes), np.int64)
+        there[starts[rows.where[mine, 0]] + rows.where[mine, 1]] = 1
+        found, codes = np.unique(2 * codes + there, return_inverse=True)
+        patterns = [patterns[c // 2] + (tap,) * (c % 2) for c in found.tolist()]
+    lengths = np.array([len(taps) for taps in patterns])[codes]
+    full = lengths == np.repeat([len(taps) for taps in state.part_taps], heights)
+    chosen = {i for i, part in enumerate(np.split(full, starts[1:])) if not part.all()}
     small = {i for i, size in enumerate(state.part_bytes) if size < SMALL_BYTES} - chosen
     if len(small | chosen) > len({state.part_taps[i] for i in small | chosen}):
         chosen |= small  # there will be fewer
-    keep: dict[tuple[str, ...], list[str]] = {}
-    for place, taps in sorted(taps_of.items()):
-        if place[0] in chosen:
-            keep.setdefault(tuple(sorted(taps)), []).append(names[place])
-    for digests in keep.values():
-        digests.sort(key=lambda d: order.get(d, len(order)))
-    dropped = sum(state.part_rows[i] for i in chosen) - sum(p[0] in chosen for p in taps_of)
+    moving = np.zeros(len(heights), bool)
+    moving[sorted(chosen)] = True
+    keep: dict[tuple[str, ...], Digests] = {}
+    for code, taps in enumerate(patterns):
+        if not taps:
+            continue
+        rows, (mine, rank) = state.rows[taps[0]], kept[taps[0]]
+        places = rows.where[mine]
+        rowids = starts[places[:, 0]] + places[:, 1]
+        these = np.flatnonzero(moving[places[:, 0]] & (codes[rowids] == code))
+        if len(these):
+            these = these[np.lexsort((rowids[these], rank[these]))]
+            keep[tuple(sorted(taps))] = rows.digests.take(mine[these])
+    dropped = int((np.repeat(moving, heights) & (lengths == 0)).sum())
     return Compaction(tuple(state.parts[i] for i in sorted(chosen)), keep, dropped)
 
 
@@ -118,7 +131,7 @@ def compact(
                 pool,
                 tap,
                 state.shapes[tap],
-                np.array([state.rows[tap][d] for d in digests], np.int32),
+                state.rows[tap].places(digests),
             )
             for tap in taps
         }

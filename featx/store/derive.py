@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featx.columns import Digests
 from featx.records import TapSpec
 from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.plan import flatten_of
@@ -26,16 +27,14 @@ def pool(values: np.ndarray, pooling: str) -> np.ndarray:
     raise ValueError(f"cannot pool {pooling!r}")
 
 
-def derive_rows(
-    entry: CacheEntry, wanted: Mapping[str, tuple[str, ...]], **writer_options: Any
-) -> int:
+def derive_rows(entry: CacheEntry, wanted: Mapping[str, Digests], **writer_options: Any) -> int:
     """Compute and publish the rows that a plan says can be derived.
 
     Parameters
     ----------
     entry : CacheEntry
         Claimed by the caller.
-    wanted : mapping of str to tuple of str
+    wanted : mapping of str to Digests
         `RowPlan.derive`: tap to digests.
     writer_options
         As for `CacheEntry.writer`.
@@ -57,8 +56,7 @@ def derive_rows(
         if base is None or not digests:
             raise ValueError(f"tap {tap!r} cannot be derived")
         shape = state.shapes[base]
-        where = state.rows[base]
-        places = np.array([where[d] for d in digests], np.int32)
+        places = state.rows[base].places(digests)
         parts = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
         source = LazyFeatures(parts, base, shape, places)
         with entry.writer({tap: shape.shape[-1:]}, **options) as writer:

@@ -8,6 +8,9 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from featx.columns import Digests
 from featx.errors import CacheBusyError, CacheCorruptError, CacheError, CacheMissError
 from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, to_json
 from featx.store.atomic import make_folder, require_writable, sweep
@@ -17,7 +20,7 @@ from featx.store.derive import derive_rows
 from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry, write_entry
 from featx.store.mirror import fetch, refresh
 from featx.store.part import Part
-from featx.store.plan import EntryState
+from featx.store.plan import EntryState, Rows
 from featx.store.publish import publish_view
 from featx.store.tap import TapShape
 from featx.store.writer import PART_BYTES, PART_SECONDS, PartWriter
@@ -158,7 +161,8 @@ class CacheEntry:
         sizes: list[int] = []
         compression = "none"
         shapes: dict[str, TapShape] = {}
-        found: list[tuple[tuple[str, ...], dict[str, tuple[int, int]]]] = []
+        taps: list[tuple[str, ...]] = []
+        names_in: list[np.ndarray] = []
         fetch(self.part_paths())
         for path in self.part_paths():
             if path.name in without:
@@ -172,31 +176,34 @@ class CacheEntry:
                 for tap, shape in part.taps.items():
                     if shapes.setdefault(tap, shape) != shape:
                         raise part.corrupt(f"has tap {tap!r} in shape {shape.shape}")
-                number = len(names)
-                places = zip([number] * part.n, range(part.n), strict=True)
-                found.append((tuple(part.taps), dict(zip(part.digests(), places, strict=True))))
+                taps.append(tuple(part.taps))
+                names_in.append(part.digests().array)
                 names.append(path.name)
                 seals.append(part.seal)
                 heights.append(part.n)
                 sizes.append(part.size)
                 compression = part.compression
-        # The taps of a part share its digests, so each row's place is made once.
-        rows: dict[str, dict[str, tuple[int, int]]] = {tap: {} for tap in shapes}
-        for taps, where in reversed(found):
-            for tap in taps:
-                rows[tap].update(where)
+        # Taps that lie in the same parts share their rows.
+        sharing: dict[tuple[int, ...], list[str]] = {}
+        for tap in shapes:
+            numbers = tuple(i for i, held in enumerate(taps) if tap in held)
+            sharing.setdefault(numbers, []).append(tap)
+        rows: dict[str, Rows] = {}
+        for numbers, some in sharing.items():
+            found = _rows_of(numbers, [names_in[i] for i in numbers])
+            rows |= dict.fromkeys(some, found)
         return EntryState(
             tuple(names),
             tuple(seals),
             tuple(heights),
             tuple(sizes),
-            tuple(taps for taps, _ in found),
+            tuple(taps),
             compression,
             shapes,
             rows,
         )
 
-    def derive(self, wanted: Mapping[str, tuple[str, ...]], **writer_options: Any) -> int:
+    def derive(self, wanted: Mapping[str, Digests], **writer_options: Any) -> int:
         """Compute and publish the rows of `RowPlan.derive`; see `derive_rows`."""
         return derive_rows(self, wanted, **writer_options)
 
@@ -278,7 +285,7 @@ class CacheEntry:
         if sum(size < SMALL_BYTES for size in state.part_bytes) <= MANY_SMALL:
             return publish(state)
         # A reader of the view has every part open, and files are slow to open and limited.
-        plan = plan_compaction(state, [s.digest for s in index.samples])
+        plan = plan_compaction(state, index.samples.digests)
         held = self._claim is not None and self._claim.held()
         try:
             with nullcontext() if held else Claim(self.path):
@@ -286,6 +293,15 @@ class CacheEntry:
         except CacheBusyError:  # its holder may be counting on the parts
             publish(state)
         return self.view_path
+
+
+def _rows_of(numbers: Sequence[int], digests: Sequence[np.ndarray]) -> Rows:
+    """Return where the rows of some parts lie, given their digests."""
+    heights = [len(names) for names in digests]
+    places = np.empty((sum(heights), 2), np.int32)
+    places[:, 0] = np.repeat(np.array(numbers, np.int32), heights)
+    places[:, 1] = np.arange(len(places)) - np.repeat(np.cumsum(heights) - heights, heights)
+    return Rows(Digests(np.concatenate(digests)), places)
 
 
 def require_same_key(path: Path, found: ExtractionKey, wanted: ExtractionKey) -> None:

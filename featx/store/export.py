@@ -84,10 +84,10 @@ def _write_hdf5(
 ) -> None:
     with Layout() as layout:
         for name, values in columns.items():
-            if isinstance(values, tuple):
-                write_texts(layout.file, name, values)
-            else:
+            if isinstance(values, np.ndarray):
                 layout.place(name, values)
+            else:
+                write_texts(layout.file, name, values)
         for tap, lazy in features.items():
             blocks = (block for _, block in lazy.row_blocks())
             layout.stream(f"features/{tap}", lazy.shape, lazy.dtype, blocks)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.columns import Digests, LateTexts
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FeatureSet
 from featx.store.entry import CacheEntry
 from featx.store.folders import VIEW, entry_folders, read_dataset
 from featx.store.lazy import LazyFeatures, PartPool
 from featx.store.mirror import fetch, local_entry
+from featx.store.plan import NO_ROWS
 from featx.store.view import View
 
 
@@ -50,12 +53,12 @@ def load_features(
             raise CacheMissError(f"{file} is not an entry but holds some: {', '.join(below)}.")
         file = file / VIEW
     while True:
-        with View(file) as view:
-            try:
-                return _load(view, tap, target, lazy)
-            except CacheCorruptError:
-                if not view.replaced():  # else its parts were merged since it was opened
-                    raise
+        view = View(file)  # stays open: paths are read when they are asked for
+        try:
+            return _load(view, tap, target, lazy)
+        except CacheCorruptError:
+            if not view.replaced():  # else its parts were merged since it was opened
+                raise
 
 
 def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
@@ -77,16 +80,16 @@ def _load(view: View, tap: str, target: str | None, lazy: bool) -> FeatureSet:
     fetch(parts)
     pool = PartPool(parts, view.seals)
     features = LazyFeatures(pool, tap, view.taps[tap], places)
-    texts = view.texts()
+    n = len(places)
     return FeatureSet(
         X=features if lazy else np.asarray(features),
         y=np.ascontiguousarray(view.labels()[:, column]),
-        classes=texts[f"classes/{view.targets[column]}"],
-        paths=texts["paths"],
+        classes=view.classes()[column],
+        paths=LateTexts(n, partial(view.texts, "paths")),
         splits=view.splits(),
         key=view.key,
         digests=view.digests(),
-        groups=texts["groups"],
+        groups=LateTexts(n, partial(view.texts, "groups")),
         dataset=view.header["dataset"],
         tap=tap,
         target=view.targets[column],
@@ -117,16 +120,16 @@ def load_rows(entry: CacheEntry, tap: str, digests: Sequence[str], *, lazy: bool
     CacheCorruptError
         What was read is not what was written.
     """
+    wanted = Digests.of(digests)
     for last in (False, False, True):
         state = entry.state()
-        rows = state.rows.get(tap, {})
-        missing = [d for d in digests if d not in rows]
+        places = state.rows.get(tap, NO_ROWS).places(wanted)
+        missing = int((places[:, 0] < 0).sum())
         if missing:
             raise CacheMissError(
-                f"{entry.path} has no row of tap {tap!r} for {len(missing)} of {len(digests)} "
+                f"{entry.path} has no row of tap {tap!r} for {missing} of {len(digests)} "
                 "images. Run featx extract."
             )
-        places = np.array([rows[d] for d in digests], np.int64).reshape(-1, 2)
         try:
             pool = PartPool([entry.parts_dir / name for name in state.parts], state.seals)
             found = LazyFeatures(pool, tap, state.shapes[tap], places)

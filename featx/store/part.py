@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from featx.columns import DIGEST_BYTES, Digests
 from featx.records import FORMAT_VERSION, ExtractionKey, to_json
 from featx.store.compressed import CompressedTap, blosc2_filter, chunk_shape
 from featx.store.layout import Layout
@@ -24,7 +25,6 @@ from featx.store.sealed import SealedFile, seal
 from featx.store.tap import StoredTap, TapShape, rows_in, tile_sums
 
 TILE_BYTES = 1 << 14
-DIGEST_BYTES = 64
 
 
 def new_part_name() -> str:
@@ -41,6 +41,7 @@ def write_part(
     rows: Mapping[str, np.ndarray],
     provenance: Mapping[str, Any],
     compression: str = "none",
+    name: str = "",
 ) -> Path:
     """Write one part into `folder` and return its path.
 
@@ -57,13 +58,15 @@ def write_part(
         JSON-able: engine, versions, host.
     compression : str
         "none" or "blosc2".
+    name : str
+        File name; "" gives a new one. A part of this name is replaced.
 
     Raises
     ------
     CacheWriteError
     """
     filters = blosc2_filter() if compression == "blosc2" else None
-    path = folder / new_part_name()
+    path = folder / (name or new_part_name())
     with Layout() as layout:
         layout.file.attrs.update(
             featx="part",
@@ -72,7 +75,7 @@ def write_part(
             key_digest=key.digest(),
             provenance=json.dumps(to_json(provenance), sort_keys=True),
         )
-        names = np.array([d.encode() for d in digests], f"S{DIGEST_BYTES}")
+        names = Digests.of(digests).array
         layout.place("digests", names)
         layout.place("checksums/digests", tile_sums(_as_bytes(names), DIGEST_BYTES))
         taps: dict[str, Any] = {}
@@ -140,9 +143,9 @@ class Part(SealedFile):
         self.compression: str = self.header["compression"]
         self._open: dict[str, StoredTap | CompressedTap] = {}
 
-    def digests(self) -> list[str]:
+    def digests(self) -> Digests:
         """Return the image digest of each row."""
-        return [d.decode() for d in self.array("digests").tolist()]
+        return Digests(self.array("digests"))
 
     def damaged_digests(self, ranges: Sequence[tuple[int, int]]) -> list[int]:
         """Return the rows in the damaged byte `ranges` of the file whose digest is not sound."""

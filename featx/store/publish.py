@@ -12,16 +12,16 @@ import numpy as np
 import xxhash
 from h5py import h5d, h5p, h5s, h5t
 
+from featx.columns import Texts
 from featx.errors import CacheCorruptError, CacheMissError
-from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, Sample, to_json
+from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, Samples, to_json
 from featx.store.folders import PARTS
 from featx.store.layout import Layout
-from featx.store.part import DIGEST_BYTES
-from featx.store.plan import EntryState
+from featx.store.plan import LOST, NO_ROWS, EntryState, Rows
 from featx.store.sealed import SealedFile, seal
 from featx.store.tap import TapShape
-from featx.store.texts import encode, write_texts
-from featx.store.view import LOST, runs
+from featx.store.texts import write_texts
+from featx.store.view import runs
 
 
 def publish_view(
@@ -39,11 +39,10 @@ def publish_view(
 
     With `keep_lost`, samples whose row is not there stay in the view, as lost (`LOST`).
     """
-    samples, shown = _choose(state, index, taps, quarantined, path, keep_lost)
-    rows = {
-        tap: np.array([state.rows[tap].get(s.digest, LOST) for s in samples], "<i4").reshape(-1, 2)
-        for tap in shown
-    }
+    samples = _kept(index, quarantined)
+    rows = _places(state, samples, taps, path, keep_lost)
+    shown = {tap: state.shapes[tap] for tap in rows}
+    labels = _labels(index, samples)
     used = np.unique(np.concatenate([r[:, 0] for r in rows.values()]))
     used = used[used >= 0]
     for places in rows.values():
@@ -52,7 +51,7 @@ def publish_view(
     names, seals = ([values[i] for i in used] for values in (state.parts, state.seals))
     left_out = sorted({*quarantined, *index.unreadable})
     source = str(provenance.get("source", ""))
-    fingerprint = _fingerprint(key, index, source, samples, left_out, rows, names, seals)
+    fingerprint = _fingerprint(key, index, source, samples, labels, left_out, rows, names, seals)
     if _is_current(path, fingerprint):
         return path
 
@@ -66,12 +65,12 @@ def publish_view(
             key_digest=key.digest(),
             provenance=json.dumps(to_json(provenance), sort_keys=True),
         )
-        layout.place("labels", _labels(index, samples))
-        layout.place("digests", np.array([s.digest.encode() for s in samples], f"S{DIGEST_BYTES}"))
-        layout.place("splits", np.array([s.split.encode() for s in samples], "S5"))
+        layout.place("labels", labels)
+        layout.place("digests", samples.digests.array)
+        layout.place("splits", _splits(samples))
         for name, texts in {
-            "paths": [s.relpath for s in samples],
-            "groups": [s.group for s in samples],
+            "paths": samples.relpaths,
+            "groups": samples.groups,
             "targets": index.targets,
             "quarantined/paths": [p for p, _ in left_out],
             "quarantined/reasons": [r for _, r in left_out],
@@ -107,50 +106,64 @@ def publish_view(
     return path
 
 
-def _choose(
+def _kept(index: DatasetIndex, quarantined: Sequence[tuple[str, str]]) -> Samples:
+    """Return the samples that have a digest and are not in quarantine, nor copies of those."""
+    samples = index.samples
+    keep = samples.digests.array != b""
+    if quarantined:
+        named = {path for path, _ in quarantined}
+        bad = np.fromiter((path in named for path in samples.relpaths), bool, len(samples))
+        keep &= ~Rows.of(dict.fromkeys(samples.digests.take(bad), LOST)).holds(samples.digests)
+    return samples if keep.all() else samples.take(keep)
+
+
+def _places(
     state: EntryState,
-    index: DatasetIndex,
+    samples: Samples,
     taps: Sequence[str] | None,
-    quarantined: Sequence[tuple[str, str]],
     path: Path,
     keep_lost: bool,
-) -> tuple[list[Sample], dict[str, TapShape]]:
-    """Return the samples and the taps that the view shows."""
-    bad = {p for p, _ in quarantined}
-    bad_digests = {s.digest for s in index.samples if s.relpath in bad} | {""}
-    samples = [s for s in index.samples if s.digest not in bad_digests]
-    wanted = {s.digest for s in samples}
-    if taps is None:
-        shown = {t: s for t, s in state.shapes.items() if wanted <= state.rows[t].keys()}
-    else:
-        for tap in taps:
-            missing = wanted - state.rows.get(tap, {}).keys()
-            if missing and not keep_lost:
-                raise CacheMissError(
-                    f"{len(missing)} of {len(wanted)} images have no {tap!r} row in {path.parent}. "
-                    "Run featx extract."
-                )
-        shown = {t: state.shapes[t] for t in taps if t in state.shapes}
-    if not samples or not shown:
+) -> dict[str, np.ndarray]:
+    """Return the taps that the view shows and where their rows lie, (n, 2) int32 each."""
+    found: dict[int, np.ndarray] = {}  # taps that lie in the same parts share their rows
+    places: dict[str, np.ndarray] = {}
+    for tap in sorted(state.shapes) if taps is None else taps:
+        rows = state.rows.get(tap, NO_ROWS)
+        if id(rows) not in found:
+            found[id(rows)] = rows.places(samples.digests)
+        missing = found[id(rows)][:, 0] < 0
+        if missing.any() and taps is None:
+            continue
+        if missing.any() and not keep_lost:
+            count = len(samples.digests.take(missing).distinct())
+            raise CacheMissError(
+                f"{count} of {len(samples.digests.distinct())} images have no {tap!r} row in "
+                f"{path.parent}. Run featx extract."
+            )
+        if tap in state.shapes:
+            places[tap] = found[id(rows)].copy()
+    if not samples or not places:
         raise CacheMissError(f"{path.parent} has no rows of these images. Run featx extract.")
-    return samples, dict(sorted(shown.items()))
+    return dict(sorted(places.items()))
 
 
-def _labels(index: DatasetIndex, samples: Sequence[Sample]) -> np.ndarray:
+def _labels(index: DatasetIndex, samples: Samples) -> np.ndarray:
     """Return the class indices, (n,) for one target, (n, targets) for more."""
-    columns = []
-    for i, classes in enumerate(index.classes):
-        number = {name: j for j, name in enumerate(classes)}
-        columns.append([number[s.labels[i]] for s in samples])
+    columns = [c.numbers(names) for c, names in zip(samples.labels, index.classes, strict=True)]
     labels = np.array(columns, "<i4").T
     return np.ascontiguousarray(labels[:, 0] if len(columns) == 1 else labels)
+
+
+def _splits(samples: Samples) -> np.ndarray:
+    return np.array([name.encode() for name in samples.splits.names], "S5")[samples.splits.codes]
 
 
 def _fingerprint(
     key: ExtractionKey,
     index: DatasetIndex,
     source: str,
-    samples: Sequence[Sample],
+    samples: Samples,
+    labels: np.ndarray,
     left_out: Sequence[tuple[str, str]],
     rows: Mapping[str, np.ndarray],
     names: Sequence[str],
@@ -163,11 +176,11 @@ def _fingerprint(
     state = xxhash.xxh3_128()
     head = [index.name, source, index.classes, index.targets, left_out, names, seals, list(rows)]
     state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
-    for sample in samples:
-        fields = (sample.relpath, *sample.labels, sample.split, sample.digest, sample.group)
-        state.update(encode("\0".join(fields)) + b"\n\0")
-    for places in rows.values():
-        state.update(places.data)
+    for column in (samples.relpaths, Texts.of(samples.groups)):
+        for block in column.encoded():
+            state.update(b"\0".join(block) + b"\n\0")
+    for values in (labels, samples.digests.array, _splits(samples), *rows.values()):
+        state.update(np.ascontiguousarray(values).data.cast("B"))
     return state.hexdigest()
 
 

@@ -36,6 +36,7 @@ from featx.store.folders import (
 )
 from featx.store.mirror import distrust, forget
 from featx.store.part import Part
+from featx.store.plan import NO_ROWS
 from featx.store.view import View
 
 _ROWS_BYTES = 32 << 20
@@ -190,7 +191,10 @@ def _rebuild_view(entry: CacheEntry, flaws: list[Flaw], report: dict[str, Any]) 
         refresh_view(entry, state)
     except CacheMissError:  # nothing is left to show
         _remove(entry.view_path, report)
-    return sum(any(digest not in state.rows.get(tap, {}) for tap in taps) for digest in digests)
+    lost = np.zeros(len(digests), bool)
+    for tap in taps:
+        lost |= ~state.rows.get(tap, NO_ROWS).holds(digests)
+    return int(lost.sum())
 
 
 def _remove(path: Path, report: dict[str, Any]) -> None:

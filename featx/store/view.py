@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
+from featx.columns import Coded, CodedBuilder, Digests, Texts
 from featx.errors import CacheMissError, SpecError
-from featx.records import DatasetIndex, ExtractionKey, Sample
+from featx.records import DatasetIndex, ExtractionKey, Samples
 from featx.registry import near_misses
 from featx.store.sealed import SealedFile
 from featx.store.tap import TapShape
 from featx.store.texts import read_texts
-
-LOST = (-1, -1)
-"""Place of a row that was lost to damage and not extracted again yet."""
 
 
 def runs(places: np.ndarray) -> Iterator[tuple[int, int, int, int]]:
@@ -85,9 +83,9 @@ class View(SealedFile):
         labels = self.array("labels")
         return labels if labels.ndim == 2 else labels[:, None]
 
-    def digests(self) -> tuple[str, ...]:
+    def digests(self) -> Digests:
         """Return the image digest of each row."""
-        return tuple(d.decode() for d in self.array("digests").tolist())
+        return Digests(self.array("digests"))
 
     def splits(self) -> np.ndarray:
         """Return the data set's own split of each row, (n,) str."""
@@ -97,40 +95,34 @@ class View(SealedFile):
         """Return (number of the part, row in it) of each row of `tap`, (n, 2) int32."""
         return self.array(f"rows/{tap}")
 
-    def texts(self) -> dict[str, tuple[str, ...]]:
-        """Return "paths" and "groups" of the rows, and "classes/<target>" of each target."""
+    def classes(self) -> tuple[tuple[str, ...], ...]:
+        """Return the class names of each target."""
         with self.hdf5() as file:
-            found = {name: read_texts(file[name]) for name in ("paths", "groups")}
-            for target in self.targets:
-                classes = file["classes"]
-                named = classes if len(self.targets) == 1 else classes[target]
-                found[f"classes/{target}"] = read_texts(named)
-        return found
+            found = file["classes"]
+            columns = [found] if len(self.targets) == 1 else [found[t] for t in self.targets]
+            return tuple(tuple(read_texts(column)) for column in columns)
+
+    def texts(self, name: str) -> Texts:
+        """Return the "paths" or the "groups" of the rows."""
+        with self.hdf5() as file:
+            return read_texts(file[name])
 
     def index(self, root: str) -> tuple[DatasetIndex, list[tuple[str, str]]]:
         """Return the index that the view was made of, without its samples in quarantine, and those.
 
         The quarantined come as (relpath, reason).
         """
-        texts = self.texts()
-        classes = tuple(texts[f"classes/{t}"] for t in self.targets)
-        rows = zip(
-            texts["paths"],
-            self.labels().tolist(),
-            self.splits().tolist(),
+        classes = self.classes()
+        marks, codes = np.unique(self.array("splits"), return_inverse=True)
+        groups = CodedBuilder()
+        for group in self.texts("groups"):
+            groups.append(group)
+        samples = Samples(
+            self.texts("paths"),
+            tuple(Coded(c, n) for c, n in zip(self.labels().T, classes, strict=True)),
+            Coded(codes.astype(np.int32), tuple(mark.decode() for mark in marks.tolist())),
             self.digests(),
-            texts["groups"],
-            strict=True,
-        )
-        samples = tuple(
-            Sample(
-                path,
-                tuple(names[i] for names, i in zip(classes, numbers, strict=True)),
-                split,
-                digest,
-                group,
-            )
-            for path, numbers, split, digest, group in rows
+            groups.build(),
         )
         index = DatasetIndex(self.header["dataset"], root, classes, samples, self.targets)
         return index, list(self.quarantined)
