@@ -7,18 +7,34 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import socket
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
 
 from featx.errors import ClusterError, SpecError
+from featx.quiet import without_notices
 
 WHERE = "auto, local, or ray://HOST:PORT"
 """What a cluster can be asked for as."""
+
+Row = dict[str, Any]
+
+_NOTICE = re.compile(rb".*Set ray log level|\s*$")
+
+# What a stage takes of each of an actor's cores. The two come to one, so that both stages have
+# room on a node of a single core; no two actors share a core, and the system shares it out
+# between a graph and the decoding for it.
+_ACTOR_SHARE, _TASK_SHARE = 0.6, 0.4
+
+
+MOST_DEATHS = 10
+"""Actors that may die one after the other while they start, before the run is given up."""
 
 
 @contextmanager
@@ -53,7 +69,7 @@ def connect(where: str) -> Iterator[None]:
         options["include_dashboard"] = False
     try:
         _require_listener(where)
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings(action="ignore"), without_notices(_NOTICE):
             ray.init(where, **options)
     except Exception as error:  # Ray raises errors of many kinds, its transport's among them
         raise ClusterError(_unreachable(where, error)) from error
@@ -61,6 +77,154 @@ def connect(where: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the nodes of a cluster have for an actor each.
+
+    Attributes
+    ----------
+    cores : int
+        Of an actor; at least 1.
+    gpus : int
+        Of an actor: 1 where the cluster has any, else 0.
+    actors : int
+        That there is room for now. Nodes come and go.
+    """
+
+    cores: int
+    gpus: int
+    actors: int
+
+
+def find_room() -> Room:
+    """Return how the nodes that are there now divide into actors of one size.
+
+    With GPUs, an actor has one of them. Without, it has all the cores of the smallest node, as a
+    graph and its weights are in memory once an actor.
+
+    Raises
+    ------
+    ClusterError
+        No node has a core to work with.
+    """
+    ray = _import_ray()
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    gpus = sum(int(node.get("GPU", 0)) for node in nodes)
+    if gpus:
+        return Room(1, 1, gpus)
+    cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    if not cores:
+        raise ClusterError(
+            "The cluster has no CPU to work with. Start its nodes without --num-cpus 0, or wait "
+            "for workers to join."
+        )
+    return Room(min(cores), 0, sum(n // min(cores) for n in cores))
+
+
+def stream(
+    rows: Sequence[Row],
+    task: Callable[[Row], Row],
+    actor: type,
+    arguments: Sequence[Any],
+    room: Room,
+) -> Iterator[Row]:
+    """Send rows through a stage of tasks and a stage of actors of Ray Data.
+
+    The stages run at the same time on all nodes, and what lies between them is bounded. Whatever a
+    worker or node that is lost had in work is done again elsewhere.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        Of numbers, texts or bytes; each is handed on by itself.
+    task : callable
+        Takes a row and returns one; it has a part of a core.
+    actor : type
+        Its instances, made of `arguments`, take a row and return one; two calls of an instance
+        may run at once.
+    arguments : sequence
+    room : Room
+        Of an instance.
+
+    Yields
+    ------
+    dict
+        What the actors return, in the order in which they are done.
+
+    Raises
+    ------
+    ClusterError
+        The cluster is gone, or its workers fail time and again.
+    """
+    ray = _import_ray()
+    call = (rows, task, actor, arguments, room)
+    try:
+        yield from _relayed(ray, call) if ray.util.client.ray.is_connected() else _run(*call)
+    except (ray.exceptions.RayError, ConnectionError) as error:
+        raise ClusterError(
+            f"The work on the cluster has ended. {_hint()}({_reason(error)})"
+        ) from error
+
+
+def _run(
+    rows: Sequence[Row],
+    task: Callable[[Row], Row],
+    actor: type,
+    arguments: Sequence[Any],
+    room: Room,
+) -> Iterator[Row]:
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.max_consecutive_actor_init_deaths = MOST_DEATHS
+    # The size of the pool follows the nodes: it starts with what there is room for.
+    pool = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=max(2 * room.actors, 1024),
+        initial_size=room.actors,
+        max_tasks_in_flight_per_actor=3,
+        max_concurrent_calls_per_actor=2,
+        enable_true_multi_threading=True,
+    )
+    decoded = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map(
+        task, num_cpus=1 if room.gpus else _TASK_SHARE
+    )
+    done = decoded.map(
+        actor,
+        compute=pool,
+        fn_constructor_args=tuple(arguments),
+        num_cpus=1 if room.gpus else _ACTOR_SHARE * room.cores,
+        num_gpus=room.gpus or None,
+    )
+    yield from done.iter_rows()
+
+
+def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
+    """Run it in the cluster, as Ray Data has to be, from a process that is none of its own."""
+    # On the head node, which stays for as long as the cluster does.
+    options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+    relay = ray.remote(**options)(_Relay).remote(*call)
+    while True:
+        rows = ray.get(relay.take.remote())
+        if not rows:
+            return
+        yield from rows
+
+
+class _Relay:
+    """Runs a stream and hands its rows over when asked."""
+
+    def __init__(self, *call: Any) -> None:
+        self._rows = _run(*call)
+
+    def take(self) -> list[Row]:
+        """Return the next row, in a list; empty at the end."""
+        return [row for row, _ in zip(self._rows, range(1), strict=False)]
 
 
 class Tasks:
@@ -124,6 +288,7 @@ def _import_ray() -> Any:
         raise ClusterError(
             'A cluster needs Ray, which is not installed. Run: pip install "featx[ray]"'
         )
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # read at import; warns if not
     logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
@@ -140,7 +305,7 @@ def _require_listener(where: str) -> None:
 
 
 def _unreachable(where: str, error: Exception) -> str:
-    reason = " ".join(str(error).split())[:300] or type(error).__name__
+    reason = _reason(error)
     if where == "auto":
         said = os.environ.get("RAY_ADDRESS", "")
         place = f"at RAY_ADDRESS={said}" if said else "on this machine"
@@ -154,3 +319,17 @@ def _unreachable(where: str, error: Exception) -> str:
         f"No Ray cluster answers at {where}. Check the address, that the port can be reached, and "
         f"that Python and Ray are the same versions there. ({reason})"
     )
+
+
+def _hint() -> str:
+    """Return what to do where Ray took up a token by itself.
+
+    It does so for "auto" where there is one; a cluster without then refuses what comes later.
+    """
+    if os.environ.get("RAY_AUTH_MODE") != "token":
+        return ""
+    return "If the cluster was started without a token, set RAY_AUTH_MODE=disabled. "
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -6,6 +6,7 @@ import logging
 import os
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,7 @@ def extract(
     dry_run: bool = False,
     cache_dir: str | os.PathLike[str] = "features",
     name: str | None = None,
+    cluster: str | None = None,
     progress: bool = False,
 ) -> ExtractReport:
     """Run frozen backbones over the images of `data` once and cache their features.
@@ -74,6 +76,10 @@ def extract(
         Where the cache is: a folder, or s3://BUCKET/PREFIX and the like.
     name : str, optional
         Name of the data set in the cache; default: the folder's or file's.
+    cluster : str, optional
+        Compute on the workers of a Ray cluster: "auto" (the one that this machine is part of),
+        "local" (one started for this call) or "ray://HOST:PORT". They need the images and the cache
+        at the same paths as here.
     progress : bool
         Show progress on stderr.
 
@@ -83,7 +89,7 @@ def extract(
 
     Raises
     ------
-    DatasetError, BackboneError, EngineError, CacheError, SpecError
+    DatasetError, BackboneError, EngineError, CacheError, ClusterError, SpecError
         With a message that names the remedy.
 
     Examples
@@ -93,6 +99,7 @@ def extract(
     """
     started = time.perf_counter()
     from featx.backbones import list_sizes
+    from featx.cluster import connect
     from featx.datasets import index_dataset
     from featx.datasets.augment import parse_views
     from featx.engines import choose_engine, choose_precision
@@ -121,7 +128,8 @@ def extract(
     root = local_cache(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)
-    with Bars(progress) as bars:
+    there = connect(cluster) if cluster and not dry_run else nullcontext()
+    with there, Bars(progress) as bars:
         index = index_dataset(data, work_dir=root / ".sources", name=name, progress=bars)
         run = Extraction(
             index=index,
@@ -133,6 +141,7 @@ def extract(
             stored=stored,
             compression=compression,
             bars=bars,
+            spread=bool(cluster),
         )
         for spec in specs:
             run.add(spec, create=not dry_run)

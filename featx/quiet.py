@@ -1,4 +1,4 @@
-"""Keras without TensorFlow's notices: at its start, and where several networks are trained."""
+"""Without notices of C++ code: of TensorFlow as it starts or trains several networks, of others."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def import_keras() -> ModuleType:
 
         return keras
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    with _without_notices():
+    with without_notices(_NOTICE):
         import keras
 
         keras.ops.zeros(())  # the first operation looks for devices, and tells
@@ -64,11 +64,11 @@ def _is_no_retracing(record: logging.LogRecord) -> bool:
 
 
 @contextmanager
-def _without_notices() -> Iterator[None]:
-    """Hold back what C++ code writes to the error stream; pass on all but known notices.
+def without_notices(known: re.Pattern[bytes]) -> Iterator[None]:
+    """Hold back what C++ code writes to the error stream; pass on lines that are not `known`.
 
-    Some of TensorFlow's notices are written before it reads its log level, so that only the file
-    descriptor itself can be caught.
+    Some notices are written before the log level is read that would stop them, so that only the
+    file descriptor itself can be caught.
     """
     sys.stderr.flush()
     saved = os.dup(2)
@@ -81,6 +81,6 @@ def _without_notices() -> Iterator[None]:
             os.dup2(saved, 2)
             os.close(saved)
             held.seek(0)
-            rest = b"".join(line for line in held if not _NOTICE.match(line))
+            rest = b"".join(line for line in held if not known.match(line))
             if rest:
                 os.write(2, rest)

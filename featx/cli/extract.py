@@ -58,6 +58,10 @@ from featx.cli import options
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be done, the space and the time it needs."
 )
+@options.cluster(
+    "Compute on the workers of a Ray cluster: auto is the one that this machine is part of, local "
+    "one started for this run. They need the images and the cache at the same paths as here."
+)
 @options.cache_dir
 @options.output
 def extract(
@@ -73,6 +77,7 @@ def extract(
     compression: str | None,
     strict: bool,
     dry_run: bool,
+    cluster: str | None,
     cache_dir: Path,
     as_json: bool,
     quiet: bool,
@@ -98,6 +103,7 @@ def extract(
         compression=compression,
         strict=strict,
         dry_run=dry_run,
+        cluster=cluster,
         cache_dir=cache_dir,
         progress=not quiet,
     )

@@ -81,3 +81,18 @@ def cpu_batch_size(height: int, width: int) -> int:
     """
     fits = max(1, 32 * 224 * 224 // (height * width))
     return min(64, 1 << (fits.bit_length() - 1))
+
+
+def limit_threads(count: int) -> None:
+    """Let engines that are loaded in this process from now on use `count` threads.
+
+    Each reads a variable of its own: TensorFlow two, XLA, which JAX runs on, that of the number of
+    processors; OpenVINO is told by its engine (`thread_limit`).
+    """
+    for name in ("FEATX_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS", "NPROC"):
+        os.environ[name] = str(count)
+
+
+def thread_limit() -> int:
+    """Return the number of threads that an engine may use; 0 where there is no limit."""
+    return int(os.environ.get("FEATX_THREADS") or 0)

@@ -10,7 +10,7 @@ import numpy as np
 from featx.backbones import build_graph, graph_shapes
 from featx.backend import is_installed, use_backend
 from featx.engines.batch import Collect, Submit, compile_or_halve, memory_errors
-from featx.engines.device import cpu_batch_size
+from featx.engines.device import cpu_batch_size, thread_limit
 from featx.engines.mixed import keep_early_layers
 from featx.engines.runner import Runner
 from featx.errors import EngineError
@@ -52,10 +52,12 @@ class OpenVinoEngine:
         import openvino
 
         height, width = spec.image.height, spec.image.width
-        options = {
+        options: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
             "PERFORMANCE_HINT": "THROUGHPUT",
         }
+        if threads := thread_limit():
+            options["INFERENCE_NUM_THREADS"] = threads
         shapes: dict[str, tuple[int, ...]] = {}
         in_flight = 0
 

@@ -10,7 +10,7 @@ import platform
 import shutil
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,7 @@ from featx.engines import Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
 from featx.extraction.estimate import measure
 from featx.extraction.loaded import Loader, load_runner
-from featx.extraction.pipeline import Job, Sink, run_jobs
+from featx.extraction.pipeline import Job, PassOutcome, Sink, run_jobs
 from featx.extraction.report import ExtractReport
 from featx.extraction.request import make_key, pair_backbones, source_text
 from featx.extraction.target import Target
@@ -80,6 +80,8 @@ class Extraction:
     bars : Bars
     load : callable
         What compiles a graph: `featx.extraction.loaded.load_runner`, or `keep_runner`.
+    spread : bool
+        Compute on the workers of the cluster that is connected (`featx.cluster.connect`).
     """
 
     index: DatasetIndex
@@ -92,6 +94,7 @@ class Extraction:
     compression: str | None
     bars: Bars
     load: Loader = load_runner
+    spread: bool = False
     targets: list[Target] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(
@@ -141,7 +144,8 @@ class Extraction:
             for target in sorted(self.targets, key=lambda t: t.path):
                 if not (target.plan.extract or target.plan.derive):
                     continue
-                stack.enter_context(target.cache.claim(wait=True, notify=log.warning))
+                claim = stack.enter_context(target.cache.claim(wait=True, notify=log.warning))
+                target.token = claim.token
                 target.plan = self._plan(target.entry)  # others may have done some of it meanwhile
                 derive_rows(target.cache, target.plan.derive, compression=self._compression(target))
             self._set_bad_aside(strict)
@@ -168,17 +172,9 @@ class Extraction:
             target.plan = dataclasses.replace(target.plan, extract=good)
 
     def _forward(self, todo: Sequence[Target], strict: bool) -> None:
-        runners = self._load(todo)
-        self._require_space({t.path: runners[t.path].taps for t in todo})
-
         paths = self._paths_of(todo)
-        total = sum(len(t.plan.extract) for t in todo)
         started = time.perf_counter()
-        with ExitStack() as stack:
-            jobs = [_job(t, runners, self._sink(t, runners[t.path], stack)) for t in todo]
-            outcome = run_jobs(
-                jobs, paths, strict=strict, on_rows=lambda n: self.bars.add("extract", n, total)
-            )
+        outcome = (self._run_there if self.spread else self._run_here)(todo, paths, strict)
         elapsed = time.perf_counter() - started
         self.bad.update(outcome.bad)
         self._forwarded |= paths.keys() - outcome.bad.keys()
@@ -190,18 +186,79 @@ class Extraction:
         for target, part in zip(todo, busy, strict=True):
             target.seconds = elapsed * part / (sum(busy) or 1.0)
 
-    def _load(self, todo: Sequence[Target]) -> dict[Path, Runner]:
-        """Choose the engine and compile the graphs; by the path of the target."""
-        name, reason = choose_engine(self.engine)
+    def _run_here(
+        self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
+    ) -> PassOutcome:
+        """Compute the rows in this process."""
+        runners = self._load(todo)
+        self._require_space({t.path: runners[t.path].taps for t in todo})
+        with ExitStack() as stack:
+            jobs = [_job(t, runners, self._sink(t, runners[t.path], stack)) for t in todo]
+            return run_jobs(jobs, paths, strict=strict, on_rows=self._counter(todo))
+
+    def _run_there(
+        self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
+    ) -> PassOutcome:
+        """Compute the rows on the cluster's workers; no graph is compiled here."""
+        from featx.cluster import find_room
+        from featx.extraction.dispatch import new_run, spread_work
+        from featx.extraction.spread import Share, Work
+
+        room = find_room()
+        self._choose(todo, gpus=room.gpus)
+        gpu = room.gpus > 0 and self._engine_used != "openvino"
+        shares = [
+            Share(
+                spec=target.spec,
+                weights=target.weights,
+                taps=target.plan.extract_taps,
+                entry=os.path.abspath(target.path),
+                key=target.key,
+                claim=target.token,
+                compression=self._compression(target),
+                provenance=self._provenance(target),
+            )
+            for target in todo
+        ]
+        work = Work(new_run(), tuple(shares), self._engine_used, self.precision, room.cores, gpu)
+        self.bars("load on the workers", 0, 0)
+
+        def require_space(shapes: Sequence[Mapping[str, Sequence[int]]]) -> None:
+            self._require_space({t.path: s for t, s in zip(todo, shapes, strict=True)})
+
+        return spread_work(
+            work,
+            [target.plan.extract for target in todo],
+            paths,
+            room,
+            strict=strict,
+            on_shapes=require_space,
+            on_rows=self._counter(todo),
+        )
+
+    def _counter(self, todo: Sequence[Target]) -> Callable[[int], None]:
+        """Return what shows that so many rows more are done."""
+        total = sum(len(t.plan.extract) for t in todo)
+        return lambda n: self.bars.add("extract", n, total)
+
+    def _choose(self, todo: Sequence[Target], gpus: int = 0) -> None:
+        """Choose the engine, for a cluster by what its workers have."""
+        asked = "tensorflow" if gpus and self.engine == "auto" else self.engine
+        name, reason = choose_engine(asked)
         log.info("engine %s: %s", name, reason)
         self._engine_used = name
-        runners: dict[Path, Runner] = {}
         for target in todo:
             self._require_same_engine(target, name)
+
+    def _load(self, todo: Sequence[Target]) -> dict[Path, Runner]:
+        """Choose the engine and compile the graphs; by the path of the target."""
+        self._choose(todo)
+        runners: dict[Path, Runner] = {}
+        for target in todo:
             taps = [TapSpec.parse(t) for t in target.plan.extract_taps]
             self.bars(f"load {target.spec.text}", 0, 0)
             runners[target.path] = self.load(
-                name, target.spec, target.weights, taps, self.precision
+                self._engine_used, target.spec, target.weights, taps, self.precision
             )
         return runners
 
@@ -309,11 +366,11 @@ class Extraction:
         report = self.report(total_seconds)
         return dataclasses.replace(report, needs=needs)
 
-    def _bytes(self, target: Target, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    def _bytes(self, target: Target, shapes: Mapping[str, Sequence[int]]) -> int:
         values = sum(math.prod(shapes[t]) for taps in target.plan.extract.values() for t in taps)
         return values * np.dtype(self.stored).itemsize
 
-    def _require_space(self, shapes: Mapping[Path, Mapping[str, tuple[int, ...]]]) -> None:
+    def _require_space(self, shapes: Mapping[Path, Mapping[str, Sequence[int]]]) -> None:
         need = sum(self._bytes(t, shapes[t.path]) for t in self.targets if t.path in shapes)
         least = need // MOST_SAVED if self.compression == "blosc2" else need
         free = disk_free(self._folder)

@@ -32,6 +32,10 @@ QUEUED_BATCHES = 3
 Sink = Callable[[Sequence[str], Mapping[str, np.ndarray]], None]
 
 
+class UnreadError(ImageError):
+    """The bytes that were indexed could not be read: nothing is known of the image."""
+
+
 @dataclass
 class Job:
     """One backbone's share of a pass over the images.
@@ -181,12 +185,12 @@ def decode_file(
         # A row is filed under the digest of the bytes it was made of, whatever has happened to
         # the file since it was indexed.
         if hashlib.sha256(data).hexdigest() != digest:
-            raise ImageError("changed while featx was running; run extract again")
+            raise UnreadError("changed while featx was running; run extract again")
         result: _Images | ImageError = {spec: decode_image(data, spec) for spec in specs}
     except ImageError as error:
         result = error
     except OSError as error:
-        result = ImageError(f"cannot be read: {error.strerror or error}")
+        result = UnreadError(f"cannot be read: {error.strerror or error}")
     return result, time.perf_counter() - started
 
 

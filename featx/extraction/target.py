@@ -13,7 +13,10 @@ from featx.store import CacheEntry, RowPlan, ViewInfo, about_view
 
 @dataclass
 class Target:
-    """One backbone of an extraction, and its entry in the cache (None: not there yet)."""
+    """One backbone of an extraction, and its entry in the cache (None: not there yet).
+
+    `token` is that of the claim on the entry, while it is held.
+    """
 
     spec: BackboneSpec
     weights: WeightsRecord
@@ -23,6 +26,7 @@ class Target:
     plan: RowPlan
     before: ViewInfo | None
     seconds: float = 0.0
+    token: str = ""
 
     @property
     def label(self) -> str:

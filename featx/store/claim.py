@@ -44,6 +44,13 @@ class Claim:
     notify : callable taking str, optional
         Told once, in a readable line, who is being waited for.
 
+    Attributes
+    ----------
+    path : Path
+        Of the claim file.
+    token : str
+        What only this claim has in it, while it is held.
+
     Raises
     ------
     CacheBusyError
@@ -61,7 +68,7 @@ class Claim:
         self.path = folder / CLAIM_NAME
         self._wait = float("inf") if wait is True else float(wait)
         self._notify = notify
-        self._token = ""
+        self.token = ""
         self._stop = threading.Event()
         self._beats: threading.Thread | None = None
 
@@ -98,11 +105,11 @@ class Claim:
     def held(self) -> bool:
         """Return whether the claim is still this one (nobody took it for dead)."""
         holder = read_claim(self.path)
-        return bool(holder) and holder["token"] == self._token  # type: ignore[index]
+        return bool(holder) and holder["token"] == self.token  # type: ignore[index]
 
     def _take(self) -> bool:
         me = this_process()
-        self._token = os.urandom(8).hex()
+        self.token = os.urandom(8).hex()
         data = json.dumps(
             {
                 "host": me.host,
@@ -110,7 +117,7 @@ class Claim:
                 "start": me.start,
                 "machine": me.machine,
                 "since": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-                "token": self._token,
+                "token": self.token,
             }
         ).encode()
         temp = temp_path(self.path)

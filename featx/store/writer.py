@@ -46,6 +46,9 @@ class PartWriter:
         JSON-able.
     compression : str
         "none" or "blosc2" (needs hdf5plugin).
+    name : str
+        File name of the part, where all rows go into one; a part of this name is replaced. ""
+        gives each part a new one.
     """
 
     def __init__(
@@ -58,6 +61,7 @@ class PartWriter:
         part_seconds: float = PART_SECONDS,
         provenance: Mapping[str, Any] | None = None,
         compression: str = "none",
+        name: str = "",
     ) -> None:
         if compression not in COMPRESSIONS:
             raise SpecError(f"Unknown compression {compression!r}. There is: none, blosc2.")
@@ -69,6 +73,7 @@ class PartWriter:
         self._capacity = max(1, part_bytes // (row_bytes + DIGEST_BYTES))
         self._seconds = part_seconds
         self._compression = compression
+        self._name = name
         self._provenance = dict(provenance or {})
         self._digests: list[str] = []
         self._rows: dict[str, np.ndarray] = {}
@@ -124,6 +129,8 @@ class PartWriter:
         n = len(self._digests)
         if n == 0:
             return
+        if self._name and self.published:
+            raise ValueError(f"the rows need more than the one part {self._name}")
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="featx-part")
         self._pending = self._thread.submit(
@@ -135,6 +142,7 @@ class PartWriter:
             {tap: self._rows[tap][:n] for tap in self.shapes},
             self._provenance,
             self._compression,
+            self._name,
         )
         self._digests, self._rows = [], {}
 

@@ -1,0 +1,134 @@
+"""An extraction spread over a cluster: the driver's side. It cuts blocks and takes in results."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from featx.cluster import Room, stream
+from featx.engines.device import cpu_batch_size
+from featx.errors import ClusterError, ImageError
+from featx.extraction.pipeline import PassOutcome, decode_file
+from featx.extraction.spread import Block, Decoder, Forwarder, Work
+
+BLOCK_BYTES = 64 << 20
+"""Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
+BLOCK_ROWS = 1024
+_ENDING = 3
+"""So many blocks an actor are left when they begin to be smaller, that all end together."""
+
+Shapes = Sequence[Mapping[str, Sequence[int]]]
+
+
+def new_run() -> str:
+    """Return the beginning of the names of a run's parts; they sort by time."""
+    now = datetime.datetime.now(datetime.UTC)
+    return f"{now:%Y%m%dT%H%M%S%f}-{os.urandom(4).hex()}"
+
+
+def spread_work(
+    work: Work,
+    wanted: Sequence[Mapping[str, tuple[str, ...]]],
+    paths: Mapping[str, str],
+    room: Room,
+    *,
+    strict: bool = False,
+    on_shapes: Callable[[Shapes], object] = lambda shapes: None,
+    on_rows: Callable[[int], object] = lambda n: None,
+) -> PassOutcome:
+    """Compute and publish rows on the workers of the cluster that is connected.
+
+    Parameters
+    ----------
+    work : Work
+    wanted : sequence of mapping of str to tuple of str
+        Digest to the taps that it lacks, a share of the work.
+    paths : mapping of str to str
+        Digest to an absolute path of a file that has these bytes, in the order in which to read.
+    room : Room
+        Of an actor.
+    strict : bool
+        Raise at an image that cannot be decoded.
+    on_shapes : callable
+        Told once the shapes of one image's features: tap to shape, a share.
+    on_rows : callable
+        Told the number of rows after each block that is on the disk.
+
+    Returns
+    -------
+    PassOutcome
+
+    Raises
+    ------
+    ImageError
+        With `strict`, for an image that cannot be decoded.
+    ClusterError
+        A worker does not see the files or the cache, lacks weights, or the cluster is gone.
+    FeatxError
+        Whatever an engine or the cache raises on a worker.
+    """
+    outcome = PassOutcome(
+        forward_seconds=[0.0] * len(work.shares), write_seconds=[0.0] * len(work.shares)
+    )
+    rows = [block.row() for block in cut_blocks(work, wanted, paths, room.actors)]
+    told = False
+    for row in stream(rows, Decoder(work), Forwarder, (work,), room):
+        block = Block.of(row)
+        block.raise_error()
+        bad = block.bad | {d: r for d, r in block.unread.items() if _is_lost(paths[d], d, block)}
+        for digest, reason in bad.items():
+            if strict:
+                raise ImageError(reason, paths[digest])
+            outcome.bad[digest] = reason
+        if not told:
+            on_shapes(block.shapes)
+            told = True
+        outcome.decode_seconds += block.decode_seconds
+        for i in range(len(work.shares)):
+            outcome.forward_seconds[i] += block.forward_seconds[i]
+            outcome.write_seconds[i] += block.write_seconds[i]
+        on_rows(block.rows)
+    return outcome
+
+
+def cut_blocks(
+    work: Work,
+    wanted: Sequence[Mapping[str, tuple[str, ...]]],
+    paths: Mapping[str, str],
+    actors: int,
+) -> Iterator[Block]:
+    """Yield blocks of images that lack the same taps, smaller ones in the end."""
+    groups: dict[tuple[tuple[str, ...], ...], list[str]] = {}
+    lacking = [dict(taps.items()) for taps in wanted]
+    for digest in paths:
+        groups.setdefault(tuple(taps.get(digest, ()) for taps in lacking), []).append(digest)
+    batch = min(cpu_batch_size(image.height, image.width) for image in work.images)
+    pixels = sum(3 * image.height * image.width for image in work.images)
+    most = max(batch, min(BLOCK_ROWS, BLOCK_BYTES // pixels) // batch * batch)
+    left = len(paths)
+    for lacks, digests in groups.items():
+        start = 0
+        while start < len(digests):
+            size = min(most, max(batch, left // (_ENDING * actors) // batch * batch))
+            some = digests[start : start + size]
+            yield Block(some, [paths[d] for d in some], [list(taps) for taps in lacks])
+            start += len(some)
+            left -= len(some)
+
+
+def _is_lost(path: str, digest: str, block: Block) -> bool:
+    """Return True where a file that a worker could not read cannot be read here either.
+
+    Raises
+    ------
+    ClusterError
+        It can be read here.
+    """
+    found, _ = decode_file(path, digest, set())
+    if isinstance(found, ImageError):
+        return True
+    raise ClusterError(
+        f"{block.host} does not see the image {path} as it is here: {block.unread[digest]}. All "
+        "nodes need the images at the same path: put them on a shared file system."
+    )

@@ -1,0 +1,415 @@
+"""An extraction spread over a cluster: what its workers do, in plain Python.
+
+::
+
+    block ─► Decoder (tasks) ─► Forwarder (an actor a worker, with its graphs) ─► parts
+
+A block is some hundred images that lack the same taps. Its rows become one part a backbone, whose
+name follows from the run and the block: a block that is done again, because a worker was lost,
+finds its part there, or replaces it by the same. A block counts as done once its parts are on the
+disk.
+
+A part is published only while the run holds the claim of its entry, so that what a dead run left
+behind in a cluster cannot write beside the run that took over.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import queue
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xxhash
+
+from featx import __version__, errors
+from featx.backbones import resolve_weights
+from featx.engines import Runner, choose_engine
+from featx.engines.device import has_gpu, limit_threads
+from featx.errors import CacheBusyError, ClusterError, FeatxError, ImageError
+from featx.extraction.loaded import load_runner
+from featx.extraction.pipeline import UnreadError, decode_file
+from featx.records import BackboneSpec, ExtractionKey, ImageSpec, TapSpec, WeightsRecord
+from featx.store.claim import CLAIM_NAME, read_claim
+from featx.store.folders import PARTS
+from featx.store.part import DIGEST_BYTES, Part
+from featx.store.writer import PartWriter
+
+SEEN_SECONDS = 60.0
+"""How long a file made on one machine may take to be seen on another: network folders cache."""
+
+Row = dict[str, Any]
+"""What goes from stage to stage: "block", a `Block` as JSON, and "pixels0", … one an image size."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One backbone's share of the work.
+
+    Attributes
+    ----------
+    spec : BackboneSpec
+    weights : WeightsRecord
+    taps : tuple of str
+        All that any image lacks.
+    entry : str
+        Absolute folder of the entry.
+    key : ExtractionKey
+    claim : str
+        Token of the claim that the run holds there.
+    compression : str
+    provenance : mapping
+    """
+
+    spec: BackboneSpec
+    weights: WeightsRecord
+    taps: tuple[str, ...]
+    entry: str
+    key: ExtractionKey
+    claim: str
+    compression: str
+    provenance: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker is told.
+
+    Attributes
+    ----------
+    run : str
+        What the parts' names begin with; names of later runs sort after it.
+    shares : tuple of Share
+    engine, precision : str
+    threads : int
+        Of an engine.
+    gpu : bool
+        Whether the engine is to use one.
+    version : str
+        featx's.
+    """
+
+    run: str
+    shares: tuple[Share, ...]
+    engine: str
+    precision: str
+    threads: int
+    gpu: bool
+    version: str = __version__
+
+    @property
+    def images(self) -> tuple[ImageSpec, ...]:
+        """The pixels wanted, each once."""
+        return tuple(dict.fromkeys(share.spec.image for share in self.shares))
+
+    def part(self, share: Share, block: Block) -> Path:
+        """Return where the rows of a block are, or will be."""
+        taps = block.lacks[self.shares.index(share)]
+        name = xxhash.xxh3_128_hexdigest(json.dumps([taps, block.digests]).encode())
+        return Path(share.entry) / PARTS / f"{self.run}-{name}.h5"
+
+    def look(self, block: Block) -> tuple[list[Share], set[str]]:
+        """Return the shares whose part is not there yet; if all are, the digests they hold."""
+        wanted = [s for s, taps in zip(self.shares, block.lacks, strict=True) if taps]
+        missing = [share for share in wanted if not self.part(share, block).exists()]
+        held: set[str] = set()
+        if not missing:
+            with Part(self.part(wanted[0], block)) as part:
+                held.update(part.digests())
+        return missing, held
+
+
+@dataclass
+class Block:
+    """Images that lack the same taps, and what came of them.
+
+    Attributes
+    ----------
+    digests, paths : list of str
+    lacks : list of list of str
+        Taps, a share.
+    bad, unread : dict of str to str
+        Digest to reason: files that are no sound image, and files that could not be read or are
+        not those that were indexed.
+    decoded : list of str
+        Digests of the images whose pixels go along, in their order.
+    rows : int
+        On the disk now, over all shares.
+    shapes : list of dict
+        Tap to shape of one image's features, a share.
+    decode_seconds : float
+    forward_seconds, write_seconds : list of float
+        A share.
+    host : str
+        Where it was read.
+    error : list
+        Name, text and attributes of the FeatxError that has to end the run; empty where all is
+        well.
+    """
+
+    digests: list[str]
+    paths: list[str]
+    lacks: list[list[str]]
+    bad: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+    decoded: list[str] = field(default_factory=list)
+    rows: int = 0
+    shapes: list[dict[str, list[int]]] = field(default_factory=list)
+    decode_seconds: float = 0.0
+    forward_seconds: list[float] = field(default_factory=list)
+    write_seconds: list[float] = field(default_factory=list)
+    host: str = ""
+    error: list[Any] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, row: Row) -> Block:
+        """Read the block of a row."""
+        return cls(**json.loads(row["block"]))
+
+    def row(self, **pixels: bytes) -> Row:
+        """Return it as a row; in ASCII, as a path may hold bytes that are not UTF-8."""
+        return {"block": json.dumps(asdict(self)), **pixels}
+
+    def fail(self, error: FeatxError) -> None:
+        """Note the error that has to end the run."""
+        self.error = [type(error).__name__, str(error), vars(error)]
+
+    def raise_error(self) -> None:
+        """Raise the error that was noted, as it was."""
+        if self.error:
+            name, text, attributes = self.error
+            kind = getattr(errors, name)
+            error: FeatxError = kind.__new__(kind, text)  # their constructors take other things
+            vars(error).update(attributes)
+            raise error
+
+
+class Decoder:
+    """Reads and decodes the images of a block: the first stage."""
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self.__name__ = "decode"  # what Ray calls the stage
+
+    def __call__(self, row: Row) -> Row:
+        """Return the block with the pixels of its sound images."""
+        block, work = Block.of(row), self._work
+        started = time.perf_counter()
+        block.host = platform.node()
+        missing, held = work.look(block)
+        specs = {share.spec.image for share in missing}
+        pixels: dict[ImageSpec, list[np.ndarray]] = {image: [] for image in work.images}
+        for digest, path in zip(block.digests, block.paths, strict=True):
+            if digest in held:
+                continue
+            images, _ = decode_file(path, digest, specs or set(work.images))
+            if isinstance(images, ImageError):
+                kind = block.unread if isinstance(images, UnreadError) else block.bad
+                kind[digest] = images.reason
+            elif not missing:
+                block.unread[digest] = "could not be read at first; run extract again"
+            else:
+                block.decoded.append(digest)
+                for spec, image in images.items():
+                    pixels[spec].append(image)
+        block.decode_seconds = time.perf_counter() - started
+        columns = [np.stack(found).tobytes() if found else b"" for found in pixels.values()]
+        return block.row(**{f"pixels{i}": column for i, column in enumerate(columns)})
+
+
+class Forwarder:
+    """Holds the compiled graphs, runs blocks through them and publishes parts: the second stage.
+
+    Two calls at once keep the graphs busy: one block is written while another goes through.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._work = work
+        self._failed: FeatxError | None = None
+        try:
+            limit_threads(work.threads)
+            self._require_same_place()
+            self._lanes = [_Lane(_load(work, share)) for share in work.shares]
+        except FeatxError as error:  # told with the first block, as nothing else would tell it
+            self._failed = error
+
+    def __call__(self, row: Row) -> Row:
+        """Publish the parts of a block and return what came of it, without pixels."""
+        block = Block.of(row)
+        try:
+            if self._failed:
+                raise self._failed
+            self._publish(block, row)
+        except FeatxError as error:
+            block.fail(error)
+        block.digests, block.paths, block.decoded = [], [], []
+        return block.row()
+
+    def _publish(self, block: Block, row: Row) -> None:
+        work = self._work
+        missing, held = work.look(block)
+        futures: list[list[Future[_Rows]]] = []
+        for share, lane in zip(work.shares, self._lanes, strict=True):
+            image = share.spec.image
+            column = np.frombuffer(row[f"pixels{work.images.index(image)}"], np.uint8)
+            pixels = column.reshape(-1, image.height, image.width, 3)
+            futures.append(lane.run(pixels) if share in missing else [])
+        for share, lane, batches in zip(work.shares, self._lanes, futures, strict=True):
+            block.shapes.append({tap: list(shape) for tap, shape in lane.runner.taps.items()})
+            written = self._write(share, block, lane.runner, batches) if batches else 0.0
+            block.write_seconds.append(written)
+            block.forward_seconds.append(lane.take_seconds())
+        block.rows = sum(map(bool, block.lacks)) * (len(block.decoded) or len(held))
+
+    def _write(
+        self, share: Share, block: Block, runner: Runner, batches: Sequence[Future[_Rows]]
+    ) -> float:
+        """Publish the part of a share; return the seconds that this took beside the graph's."""
+        work = self._work
+        taps = block.lacks[work.shares.index(share)]
+        part = work.part(share, block)
+        shapes = {tap: runner.taps[tap] for tap in taps}
+        width = sum(map(math.prod, shapes.values()))
+        row_bytes = width * np.dtype(share.key.stored).itemsize + DIGEST_BYTES
+        seconds, done, total = 0.0, 0, len(block.decoded)
+        writer = PartWriter(
+            part.parent,
+            share.key,
+            shapes,
+            part_bytes=total * row_bytes,  # with the last row it is published
+            part_seconds=math.inf,
+            provenance=share.provenance,
+            compression=share.compression,
+            name=part.name,
+        )
+        for batch in batches:
+            rows = batch.result()
+            started = time.perf_counter()
+            first, done = done, done + len(rows[taps[0]])
+            if done == total and not _holds(share):
+                raise CacheBusyError(
+                    f"{share.entry} is held by another run by now, or by none: what this run had "
+                    f"in work on {platform.node()} is dropped. Run featx extract again."
+                )
+            writer.append(block.decoded[first:done], {tap: rows[tap] for tap in taps})
+            seconds += time.perf_counter() - started
+        started = time.perf_counter()
+        writer.close()
+        return seconds + time.perf_counter() - started
+
+    def _require_same_place(self) -> None:
+        """Raise ClusterError unless this worker is like the driver, with the same cache folders."""
+        work, host = self._work, platform.node()
+        if __version__ != work.version:
+            raise ClusterError(
+                f"{host} has featx {__version__}, and this run is of featx {work.version}. Install "
+                "the same version on all nodes."
+            )
+        for share in work.shares:
+            deadline = time.monotonic() + SEEN_SECONDS
+            while not _holds(share):
+                if not Path(share.entry).is_dir() or time.monotonic() > deadline:
+                    raise ClusterError(
+                        f"{host} does not see the cache folder {share.entry} of this run. All "
+                        "nodes need it at the same path, on a shared file system: give one with "
+                        "--cache-dir."
+                    )
+                time.sleep(1.0)
+
+
+def _holds(share: Share) -> bool:
+    """Return whether the run still holds the claim of the entry, as far as can be seen here."""
+    claim = read_claim(Path(share.entry) / CLAIM_NAME)
+    return claim is not None and claim["token"] == share.claim
+
+
+def _load(work: Work, share: Share) -> Runner:
+    """Compile the graph of a share with the weights that it is to have."""
+    name, _ = choose_engine(work.engine)
+    host = platform.node()
+    if work.gpu and not has_gpu():
+        raise ClusterError(
+            f"The engine {name!r} finds no GPU on {host}. Install what it needs to use one there: "
+            "pip install 'tensorflow[and-cuda]'."
+        )
+    weights = share.weights
+    if weights.path and not os.path.exists(weights.path):  # at another place, or to be downloaded
+        try:
+            weights = resolve_weights(share.spec)
+        except FeatxError as error:
+            raise ClusterError(f"No weights of {share.spec.text} on {host}: {error}") from error
+    elif weights.path:
+        weights = resolve_weights(replace(share.spec, weights=weights.path))
+    if weights.digest != share.weights.digest:
+        raise ClusterError(
+            f"{weights.path} on {host} is not the weights file of this run. Put the same file on "
+            "all nodes, or give one on a shared file system with --weights."
+        )
+    taps = [TapSpec.parse(tap) for tap in share.taps]
+    return load_runner(name, share.spec, weights, taps, work.precision)
+
+
+_Rows = dict[str, np.ndarray]
+
+
+class _Lane:
+    """A graph at work in a thread of its own, for as many callers as come."""
+
+    def __init__(self, runner: Runner) -> None:
+        self.runner = runner
+        self._queue: queue.SimpleQueue[tuple[np.ndarray, Future[_Rows]]] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._seconds = 0.0
+        threading.Thread(target=self._work, name="forward", daemon=True).start()
+
+    def run(self, pixels: np.ndarray) -> list[Future[_Rows]]:
+        """Begin the work on uint8 (n, height, width, 3); return what its batches will give."""
+        size = self.runner.batch_size
+        futures: list[Future[_Rows]] = []
+        for start in range(0, len(pixels), size):
+            futures.append(Future())
+            self._queue.put((pixels[start : start + size], futures[-1]))
+        return futures
+
+    def take_seconds(self) -> float:
+        """Return how long the graph has been at work since this was asked last."""
+        with self._lock:
+            seconds, self._seconds = self._seconds, 0.0
+        return seconds
+
+    def _work(self) -> None:
+        while True:
+            first = self._queue.get()
+            started = time.perf_counter()
+            waiting: deque[Future[_Rows]] = deque()
+            try:
+                for rows in self.runner.stream(self._batches(first, waiting)):
+                    waiting.popleft().set_result(rows)
+            except BaseException as error:  # noqa: BLE001 - raised again where it is waited for
+                for future in waiting:
+                    future.set_exception(error)
+            with self._lock:
+                self._seconds += time.perf_counter() - started
+
+    def _batches(
+        self, first: tuple[np.ndarray, Future[_Rows]], waiting: deque[Future[_Rows]]
+    ) -> Iterator[np.ndarray]:
+        """Yield batches for as long as there are some: then the last ones have to come out."""
+        batch, future = first
+        while True:
+            waiting.append(future)
+            yield batch
+            try:
+                batch, future = self._queue.get_nowait()
+            except queue.Empty:
+                return
