@@ -208,7 +208,7 @@ class RemoteCache:
         path = self.root / name
         held = path.stat().st_size if path.exists() else -1
         if name.endswith("/cache.h5"):
-            if held != size or self._tail(name, size) != _read_tail(path):
+            if held != size or self._tail(name) != _read_tail(path):
                 self.get(name)
         elif path.suffix == ".json":
             self.get(name)
@@ -223,10 +223,12 @@ class RemoteCache:
                     file.truncate(size)
                 os.replace(temp, path)
 
-    def _tail(self, name: str, size: int) -> bytes:
+    def _tail(self, name: str) -> bytes:
         with self._talking(CacheError, "read", name) as (files, base):
-            start = max(0, size - _TAIL_BYTES)
-            return bytes(files.cat_file(f"{base}/{name}", start=start, end=size))
+            try:
+                return bytes(files.cat_file(f"{base}/{name}", start=-_TAIL_BYTES))
+            except FileNotFoundError:
+                return b""
 
     def _drop(self, name: str) -> None:
         path = self.root / name
