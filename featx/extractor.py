@@ -44,7 +44,7 @@ class FeatureExtractor(TransformerMixin, BaseEstimator):
         Of the forward pass: "float32", "bfloat16", "float16" or "auto".
     engine : str
         "auto", "openvino", "tensorflow" or "jax".
-    cache_dir : path, optional
+    cache_dir : path or URL, optional
         Where rows of image files are looked up by the bytes of the file, and kept. What
         `featx.extract` cached there counts too. Pixels given as arrays are always computed.
 

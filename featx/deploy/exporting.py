@@ -24,6 +24,7 @@ from featx.errors import DeployError
 from featx.progress import Bars
 from featx.records import RunRecord, TestSetRecord, to_json
 from featx.runs import load_test_set
+from featx.store import local_cache
 
 TOLERANCE = 1e-3
 """Largest difference of a probability between the exported model and the run that is let through:
@@ -148,7 +149,7 @@ def export(
         if found.converts:
             use_backend("tensorflow")
         bars("build the network", 0, 0)
-        made = build_network(path, record, cache_dir=cache_dir, weights=weights)
+        made = build_network(path, record, cache_dir=local_cache(cache_dir), weights=weights)
         spec = ModelSpec(record.classes, made.image, _about(path, record, made))
         try:
             target.parent.mkdir(parents=True, exist_ok=True)

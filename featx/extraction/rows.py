@@ -30,7 +30,15 @@ from featx.records import (
     TapSpec,
     WeightsRecord,
 )
-from featx.store import CacheEntry, dataset_dir, entry_name, gc, load_rows, prepare_cache_dir
+from featx.store import (
+    CacheEntry,
+    dataset_dir,
+    entry_name,
+    gc,
+    load_rows,
+    local_cache,
+    prepare_cache_dir,
+)
 
 DATASET = "extractor"
 """Name in the cache of what holds the rows of images that belong to no data set."""
@@ -90,7 +98,7 @@ def compute_files(
     ----------
     paths : sequence of str
     wanted : Wanted
-    cache_dir : path, optional
+    cache_dir : path or URL, optional
         Rows of these very bytes are taken from there, whichever data set they were extracted for;
         what is computed is kept there.
 
@@ -107,7 +115,7 @@ def compute_files(
     if cache_dir is None:
         rows = _compute(wanted, weights, files)
     else:
-        rows = _look_up(wanted, weights, files, Path(cache_dir))
+        rows = _look_up(wanted, weights, files, local_cache(cache_dir))
     if len(files) == len(paths):
         return rows
     places = {digest: i for i, digest in enumerate(files)}

@@ -125,6 +125,7 @@ def finetune(
     from featx.finetune.request import name_row, plan_tunings, record_params
     from featx.finetune.trunk import Trunks
     from featx.progress import Bars
+    from featx.store import local_cache
     from featx.training import (
         FitSpec,
         NetworkPlan,
@@ -164,6 +165,7 @@ def finetune(
         trunk=trunk,
         augmented=bool(fit.augment),
     )
+    cache_dir = local_cache(cache_dir)
     features = _extract_features(data, tunings, target, cache_dir, progress)
     records = []
     checkpoints = checkpoint_folder(runs_dir, resume=resume)

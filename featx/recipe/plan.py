@@ -28,6 +28,7 @@ from featx.recipe.settings import (
 )
 from featx.recipe.state import FOLDER, RunState
 from featx.records import BackboneSpec, to_json
+from featx.store import local_cache
 
 TARGET_KEYS = ("target", "targets")
 """Settings that name label columns."""
@@ -135,6 +136,7 @@ def plan_recipe(
     DatasetError, SpecError
         Data or a setting that cannot be used.
     """
+    cache = local_cache(cache_dir)
     read = load_recipe(find_recipe(recipe))
     for name, number in (("epochs", epochs), ("image size", image_size)):
         if number is not None and number < 1:
@@ -148,7 +150,7 @@ def plan_recipe(
             given,
             [stage.data for stage in read.stages],
             limit_per_class=limit_per_class,
-            work_dir=Path(cache_dir) / ".sources",
+            work_dir=cache / ".sources",
             progress=bars,
         )
     if not ready:
@@ -157,9 +159,7 @@ def plan_recipe(
     state = RunState(folder)
     notes = [f"images of {size} pixels, the least that all backbones take"] * (size != image_size)
     steps = [_step(stage, ready, absent, change, state, notes) for stage in read.stages]
-    plan = Plan(
-        read, change, folder, Path(cache_dir), ready, tuple(steps), tuple(dict.fromkeys(notes))
-    )
+    plan = Plan(read, change, folder, cache, ready, tuple(steps), tuple(dict.fromkeys(notes)))
     _require_weights(plan)
     return plan
 

@@ -19,6 +19,7 @@ from featx.report.markdown import write_markdown
 from featx.report.sections import list_sections
 from featx.report.subject import Subject
 from featx.report.table import write_csv
+from featx.store import local_cache
 
 __all__ = ["FORMATS", "make_report", "write_report"]
 
@@ -76,7 +77,8 @@ def make_report(
     folder = photos or data
     if photos is not None and not os.path.isdir(photos):
         raise SpecError(f"There is no folder {os.fspath(photos)!r} to take photos from.")
-    return list_sections(Subject.gather(chosen, photos=folder, cache_dir=Path(cache_dir)))
+    cache = local_cache(cache_dir)
+    return list_sections(Subject.gather(chosen, photos=folder, cache_dir=cache))
 
 
 def write_report(

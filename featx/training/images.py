@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from featx.extraction.pipeline import decode_file, decode_threads
 from featx.memory import total_memory
 from featx.records import DatasetIndex, FeatureSet, ImageSpec
 from featx.registry import near_misses
-from featx.store import prepare_cache_dir
+from featx.store import local_cache, prepare_cache_dir
 
 log = logging.getLogger("featx")
 
@@ -184,7 +183,7 @@ def load_images(
     SpecError
         There is no such label column.
     """
-    root = Path(cache_dir)
+    root = local_cache(cache_dir)
     prepare_cache_dir(root)
     index = index_dataset(data, work_dir=root / ".sources", progress=progress)
     column = _column(index, target)

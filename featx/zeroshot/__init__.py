@@ -148,13 +148,12 @@ def _list_classes(
     data: str | os.PathLike[str], target: str | None, cache_dir: str | os.PathLike[str]
 ) -> tuple[str, str, tuple[str, ...]]:
     """Return the name of the data set, the label column, and its classes."""
-    from pathlib import Path
-
     from featx.datasets import index_dataset
-    from featx.store import prepare_cache_dir
+    from featx.store import local_cache, prepare_cache_dir
     from featx.targets import list_targets
 
-    prepare_cache_dir(Path(cache_dir))
-    index = index_dataset(data, work_dir=Path(cache_dir) / ".sources")
+    root = local_cache(cache_dir)
+    prepare_cache_dir(root)
+    index = index_dataset(data, work_dir=root / ".sources")
     (column,) = list_targets([target or ""], index.targets, None)
     return index.name, column, index.classes[index.targets.index(column)]
