@@ -42,6 +42,7 @@ from featx.store import (
     derive_rows,
     entry_name,
     plan_rows,
+    url_of,
 )
 
 __all__ = [
@@ -217,6 +218,7 @@ class Extraction:
                 claim=target.token,
                 compression=self._compression(target),
                 provenance=self._provenance(target),
+                url=url_of(target.path),
             )
             for target in todo
         ]

@@ -40,6 +40,7 @@ from featx.errors import CacheBusyError, ClusterError, FeatxError, ImageError
 from featx.extraction.loaded import load_runner
 from featx.extraction.pipeline import UnreadError, decode_file
 from featx.records import BackboneSpec, ExtractionKey, ImageSpec, TapSpec, WeightsRecord
+from featx.store import entry_here
 from featx.store.claim import CLAIM_NAME, read_claim
 from featx.store.folders import PARTS
 from featx.store.part import DIGEST_BYTES, Part
@@ -69,6 +70,8 @@ class Share:
         Token of the claim that the run holds there.
     compression : str
     provenance : mapping
+    url : str
+        Of the cache, where it is kept in object storage: a worker writes into its own mirror then.
     """
 
     spec: BackboneSpec
@@ -79,6 +82,12 @@ class Share:
     claim: str
     compression: str
     provenance: Mapping[str, Any]
+    url: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """The entry's folder on this machine."""
+        return entry_here(Path(self.entry), self.url)
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,7 @@ class Work:
         """Return where the rows of a block are, or will be."""
         taps = block.lacks[self.shares.index(share)]
         name = xxhash.xxh3_128_hexdigest(json.dumps([taps, block.digests]).encode())
-        return Path(share.entry) / PARTS / f"{self.run}-{name}.h5"
+        return share.folder / PARTS / f"{self.run}-{name}.h5"
 
     def look(self, block: Block) -> tuple[list[Share], set[str]]:
         """Return the shares whose part is not there yet; if all are, the digests they hold."""
@@ -322,13 +331,15 @@ class Forwarder:
                     raise ClusterError(
                         f"{host} does not see the cache folder {share.entry} of this run. All "
                         "nodes need it at the same path, on a shared file system: give one with "
-                        "--cache-dir."
+                        "--cache-dir, or a cache in object storage (s3://BUCKET/PREFIX)."
                     )
                 time.sleep(1.0)
 
 
 def _holds(share: Share) -> bool:
     """Return whether the run still holds the claim of the entry, as far as can be seen here."""
+    if share.url:  # a claim is of one machine there
+        return True
     claim = read_claim(Path(share.entry) / CLAIM_NAME)
     return claim is not None and claim["token"] == share.claim
 

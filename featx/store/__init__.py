@@ -17,7 +17,7 @@ from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remo
 from featx.store.gc import gc
 from featx.store.lazy import LazyFeatures
 from featx.store.listing import EntryInfo, list_entries
-from featx.store.mirror import local_cache
+from featx.store.mirror import entry_here, local_cache, url_of
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair
 from featx.store.tap import TapShape
@@ -37,6 +37,7 @@ __all__ = [
     "about_view",
     "dataset_dir",
     "derive_rows",
+    "entry_here",
     "entry_name",
     "export_entry",
     "gc",
@@ -48,5 +49,6 @@ __all__ = [
     "prepare_cache_dir",
     "remove",
     "repair",
+    "url_of",
     "verify",
 ]

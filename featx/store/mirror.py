@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featx.errors import CacheMissError
-from featx.store.atomic import reporting
+from featx.store.atomic import make_folder, reporting
 from featx.store.owner import this_process
 from featx.store.remote import AWAY, NOTE, UNSENT, RemoteCache, mark_of, together, unmark
 
@@ -62,6 +62,30 @@ def local_entry(path: str | os.PathLike[str]) -> Path:
     if len(names) < 3 or not is_url(names[0]):
         raise CacheMissError(f"{os.fspath(path)!r} names no entry: URL/DATASET/ENTRY is wanted.")
     return local_cache(names[0]).joinpath(*names[1:])
+
+
+def url_of(entry: Path) -> str:
+    """Return the URL of the cache in whose mirror the folder `entry` lies; "" elsewhere."""
+    cache = find_remote(entry / NOTE)
+    return cache.url if cache else ""
+
+
+def entry_here(entry: Path, url: str) -> Path:
+    """Return the folder on this machine of an `entry` that another works in, by its `url_of`.
+
+    That is the same path on a shared file system, and a folder of this machine's own mirror of a
+    cache in object storage. What is published in that one is sent, as in any mirror.
+
+    Raises
+    ------
+    CacheWriteError
+        The mirror cannot be made.
+    """
+    if not url:
+        return entry
+    folder = RemoteCache.of(url).root / entry.parent.name / entry.name
+    make_folder(folder / "parts")
+    return folder
 
 
 def find_remote(path: Path) -> RemoteCache | None:
