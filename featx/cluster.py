@@ -209,22 +209,19 @@ def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
     # On the head node, which stays for as long as the cluster does.
     options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
     relay = ray.remote(**options)(_Relay).remote(*call)
-    while True:
-        rows = ray.get(relay.take.remote())
-        if not rows:
-            return
-        yield from rows
+    while (row := ray.get(relay.take.remote())) is not None:
+        yield row
 
 
 class _Relay:
-    """Runs a stream and hands its rows over when asked."""
+    """Runs a stream and hands over a row when asked."""
 
     def __init__(self, *call: Any) -> None:
         self._rows = _run(*call)
 
-    def take(self) -> list[Row]:
-        """Return the next row, in a list; empty at the end."""
-        return [row for row, _ in zip(self._rows, range(1), strict=False)]
+    def take(self) -> Row | None:
+        """Return the next row; None at the end."""
+        return next(self._rows, None)
 
 
 class Tasks:

@@ -1,0 +1,304 @@
+"""An extraction cut into blocks and stages, which run here one after the other, without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import fakes
+import numpy as np
+import pytest
+
+# The same tests as on one machine.
+from test_extract import (  # noqa: F401
+    expected,
+    rows_of,
+    test_a_duplicate_costs_nothing_and_is_counted,
+    test_a_new_tap_joins_its_entry_and_pools_come_of_a_cached_flatten,
+    test_a_second_run_makes_no_forward_pass,
+    test_a_sweep_of_sizes_is_an_entry_each_in_one_pass,
+    test_bad_images_are_set_aside_with_the_reason_and_the_run_goes_on,
+    test_compressed_rows_are_the_same_rows_and_stay_compressed,
+    test_every_row_is_the_features_of_its_own_image,
+    test_labels_and_classes_follow_the_folders,
+    test_new_images_get_every_tap_that_the_entry_has,
+    test_nothing_but_bad_images_is_an_error,
+    test_strict_stops_at_a_bad_image_and_keeps_what_was_done,
+    test_the_report_is_json,
+    test_two_backbones_share_one_decode,
+    test_views_are_entries_beside_the_plain_one,
+    test_what_was_added_or_edited_costs_its_own_row,
+    test_what_was_renamed_moved_or_deleted_costs_nothing,
+)
+
+import featx
+from featx.cluster import Room
+from featx.errors import (
+    CacheBusyError,
+    CacheWriteError,
+    ClusterError,
+    EngineError,
+    ImageError,
+    UnknownNameError,
+)
+from featx.extraction import ExtractReport, dispatch, spread
+from featx.extraction.dispatch import cut_blocks
+from featx.extraction.spread import Block, Decoder, Forwarder, Row, Work
+from featx.store.part import Part
+
+Run = Callable[..., ExtractReport]
+
+
+class Stages:
+    """Runs the stages in this process, and keeps what went in and out."""
+
+    def __init__(self) -> None:
+        self.rows: list[Row] = []
+        self.work: Work | None = None
+        self.times = 1
+        self.before_first: Callable[[], object] = lambda: None
+        self.after_decode: Callable[[], object] = lambda: None
+        self.before_last: Callable[[], object] = lambda: None
+
+    def __call__(
+        self, rows: Sequence[Row], task: Decoder, actor: type[Forwarder], arguments: Any, room: Room
+    ) -> Iterator[Row]:
+        self.rows, (self.work,) = list(rows), arguments
+        self.before_first()
+        worker = actor(*arguments)
+        for number, row in enumerate(rows):
+            if number == len(rows) - 1:
+                self.before_last()
+            decoded = task(row)
+            self.after_decode()
+            for _ in range(self.times):  # a worker that was lost after it had published
+                done = worker(decoded)
+            yield done
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    stages = Stages()
+    monkeypatch.setattr("featx.cluster.connect", lambda where: nullcontext())
+    monkeypatch.setattr("featx.cluster.find_room", lambda: Room(1, 0, 2))
+    monkeypatch.setattr(dispatch, "stream", stages)
+    monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width: 4)
+    monkeypatch.setattr(spread, "limit_threads", lambda count: None)
+    monkeypatch.setattr(spread, "SEEN_SECONDS", 0.0)
+    return stages
+
+
+@pytest.fixture
+def run(photos: Path, tmp_path: Path, projection: str, stages: Stages) -> Run:
+    def extract(**options: Any) -> ExtractReport:
+        return featx.extract(
+            **{
+                "data": photos,
+                "backbone": "mobilenet",
+                "weights": "random",
+                "engine": projection,
+                "cache_dir": tmp_path / "cache",
+                "cluster": "local",
+                **options,
+            }
+        )
+
+    return extract
+
+
+def digests_in_parts(folder: Path) -> list[str]:
+    found: list[str] = []
+    for path in folder.glob("**/parts/*.h5"):
+        with Part(path) as part:
+            found += part.digests()
+    return found
+
+
+def test_a_part_a_block_with_every_row_once(run: Run, stages: Stages, tmp_path: Path) -> None:
+    run()
+    assert len(stages.rows) == 6
+    assert len(list(tmp_path.glob("cache/**/parts/*.h5"))) == 6
+    found = digests_in_parts(tmp_path)
+    assert len(found) == len(set(found)) == 24
+
+
+def test_a_block_done_again_finds_its_part(run: Run, stages: Stages, tmp_path: Path) -> None:
+    stages.times = 3
+    report = run()
+    assert len(fakes.PASSES) == 6
+    found = digests_in_parts(tmp_path)
+    assert len(found) == len(set(found)) == 24
+    assert report.extracted == 24
+
+
+def test_a_block_decoded_again_finds_its_part(run: Run, stages: Stages, photos: Path) -> None:
+    (photos / "class0" / "000.jpg").write_bytes(b"no image")
+    run()
+    assert stages.work
+    blocks = [Block.of(Decoder(stages.work)(row)) for row in stages.rows]
+    assert all(block.decoded == [] for block in blocks)
+    assert [r for block in blocks for r in block.bad.values()] == [
+        "not an image (JPEG, PNG, WebP, BMP, GIF or TIFF)"
+    ]
+
+
+def test_several_backbones_and_views_share_a_decode_and_have_parts_of_their_own(
+    run: Run, photos: Path, stages: Stages
+) -> None:
+    report = run(backbone=["mobilenet", "resnet50"], pooling=["avg", "max"], views="flip")
+    assert len(report.caches) == 4
+    for number, name in enumerate(["mobilenet", "resnet50"]):
+        for relpath, row in rows_of(report, "max", number).items():
+            np.testing.assert_array_equal(row, expected(photos, relpath, "max", name))
+    plain, flipped = rows_of(report, "avg", 0), rows_of(report, "avg", 2)
+    assert any(not np.array_equal(plain[p], flipped[p]) for p in plain)
+
+
+def test_images_that_lack_other_taps_are_in_other_blocks(
+    run: Run, photos: Path, stages: Stages
+) -> None:
+    run(pooling="avg")
+    (photos / "class0" / "000.jpg").write_bytes((photos / "class0" / "001.png").read_bytes()[:-1])
+    (photos / "class0" / "new.png").write_bytes((photos / "class1" / "001.png").read_bytes() + b"!")
+    report = run(pooling=["avg", "max"])
+    lacking = {tuple(Block.of(row).lacks[0]) for row in stages.rows}
+    assert lacking == {("max",), ("avg", "max")}
+    for relpath, row in rows_of(report, "max").items():
+        np.testing.assert_array_equal(row, expected(photos, relpath, "max"))
+
+
+def test_a_bad_image_is_set_aside_with_its_reason(run: Run, photos: Path) -> None:
+    (photos / "class0" / "000.jpg").write_bytes(b"")
+    report = run()
+    assert report.quarantined == (("class0/000.jpg", "0 bytes"),)
+    assert report.extracted == 23
+    with pytest.raises(ImageError, match=r"class0/000.jpg: 0 bytes"):
+        run(backbone="resnet50", strict=True)
+
+
+def test_a_block_of_bad_images_alone_makes_no_part(run: Run, photos: Path, tmp_path: Path) -> None:
+    for path in (photos / "class1").iterdir():
+        path.write_bytes(path.name.encode())
+    report = run()
+    assert (report.extracted, len(report.quarantined)) == (16, 8)
+
+
+def test_a_vanished_file_is_set_aside(run: Run, photos: Path, stages: Stages) -> None:
+    stages.before_last = lambda: (photos / "class2" / "007.png").unlink()
+    report = run()
+    assert [path for path, _ in report.quarantined] == ["class2/007.png"]
+
+
+def test_a_worker_that_does_not_see_the_images_is_named(
+    run: Run, photos: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spread.platform, "node", lambda: "worker-7")
+    aside = photos.with_name("elsewhere")
+    stages.before_first = lambda: photos.rename(aside)
+    stages.after_decode = lambda: aside.exists() and aside.rename(photos)
+    with pytest.raises(ClusterError, match=r"worker-7 does not see the image .*000\.jpg") as error:
+        run()
+    assert "shared file system" in str(error.value)
+
+
+def test_a_worker_that_does_not_see_the_cache_is_named(run: Run, stages: Stages) -> None:
+    run()
+    assert stages.work
+    share = stages.work.shares[0]
+    away = spread.replace(stages.work, shares=(spread.replace(share, entry="/not/there"),))
+    block = Block.of(Forwarder(away)(stages.rows[0]))
+    with pytest.raises(ClusterError, match=r"does not see the cache folder /not/there"):
+        block.raise_error()
+
+
+def test_a_worker_of_another_version_is_turned_down(run: Run, stages: Stages) -> None:
+    run()
+    assert stages.work
+    other = spread.replace(stages.work, version="0.0.1")
+    with pytest.raises(ClusterError, match="Install the same version"):
+        Block.of(Forwarder(other)(stages.rows[0])).raise_error()
+
+
+def test_weights_that_differ_on_a_worker_are_turned_down(
+    run: Run, stages: Stages, tmp_path: Path
+) -> None:
+    path = tmp_path / "mine.weights.h5"
+    path.write_bytes(b"one")
+
+    stages.before_first = lambda: path.write_bytes(b"two")
+    with pytest.raises(ClusterError, match=r"mine\.weights\.h5 on .* is not the weights file"):
+        run(weights=str(path))
+
+
+def test_nothing_is_published_once_another_run_has_taken_over(
+    run: Run, stages: Stages, tmp_path: Path
+) -> None:
+    def take_over() -> None:
+        (claim,) = tmp_path.glob("cache/*/*/claim.json")
+        claim.unlink()
+
+    stages.before_last = take_over
+    with pytest.raises(CacheBusyError, match="held by another run by now"):
+        run()
+    assert len(digests_in_parts(tmp_path)) == 20
+    stages.before_last = lambda: None
+    assert run().extracted == 4
+
+
+def test_an_error_on_a_worker_arrives_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: Any) -> None:
+        raise UnknownNameError("layer", "blok4", ["block4"], hint="See: featx list backbones")
+
+    monkeypatch.setattr(spread, "load_runner", load)
+    with pytest.raises(UnknownNameError, match=r"Did you mean 'block4'\?") as error:
+        run()
+    assert list(error.value.near) == ["block4"]
+
+
+def test_an_engine_that_fails_on_a_worker_stops_the_run(
+    run: Run, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(batch: np.ndarray, seed: int) -> np.ndarray:
+        raise EngineError("the device is gone")
+
+    def broken_at_last() -> None:
+        monkeypatch.setattr(fakes, "feature_maps", broken)
+
+    stages.before_last = broken_at_last
+    with pytest.raises(EngineError, match="the device is gone"):
+        run()
+    assert len(stages.rows) == 6
+
+
+def test_a_disk_too_small_stops_the_run_at_the_first_block(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.extraction.SPARE_BYTES", 1 << 60)
+    with pytest.raises(CacheWriteError, match=r"need .* GB .* has .* GB free"):
+        run()
+    assert len(fakes.PASSES) == 1
+
+
+def test_a_path_that_is_not_utf_8_comes_through() -> None:
+    block = Block(["0" * 64], ["/photos/caf\udce9.jpg"], [["avg"]])
+    assert Block.of(block.row()) == block
+
+
+def test_blocks_become_smaller_in_the_end_and_hold_each_image_once(
+    run: Run, stages: Stages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+    assert stages.work
+    paths = {f"{i:064}": str(i) for i in range(5000)}
+    wanted = [dict.fromkeys(paths, ("avg",))]
+    sizes = []
+    seen: list[str] = []
+    for block in cut_blocks(stages.work, wanted, paths, actors=2):
+        sizes.append(len(block.digests))
+        seen += block.digests
+    assert seen == list(paths)
+    assert max(sizes) * 3 * 224 * 224 <= dispatch.BLOCK_BYTES
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-3:] == [4, 4, 4]
