@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from featx.backbones.parse import Size
     from featx.compare import ShownComparison
     from featx.evaluate import TestOutcomes
-    from featx.progress import Bars
-    from featx.records import FeatureSet, HeadSpec, RunRecord, TestSetRecord
+    from featx.records import RunRecord, TestSetRecord
     from featx.sources import Source
-    from featx.targets import Attributes
+    from featx.sweep import Swept
 
 
 def classify(
@@ -42,6 +37,7 @@ def classify(
     average: Sequence[int] = (),
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] | None = "runs",
+    cluster: str | None = None,
     progress: bool = False,
 ) -> ShownComparison:
     """Fit every head on every tap cached of `data`, keep the records, and compare them.
@@ -72,6 +68,10 @@ def classify(
         best on held-out training rows, over all features compared (`featx.evaluate.average`).
     runs_dir : path, optional
         Where a record of each run is written; None writes none.
+    cluster : str, optional
+        Make the runs on workers: "local" is processes on this machine, one a processor; "auto",
+        "ray://HOST:PORT" or "HOST:PORT" is a Ray cluster. Records are the same, but for times and
+        memory. None is this process, with all threads in one run.
     progress : bool
         Show progress on stderr.
 
@@ -88,6 +88,8 @@ def classify(
         The table of attributes cannot be read, or lacks a class.
     SpecError, SplitError, HeadError
         As `evaluate`.
+    ClusterError
+        No cluster answers, or its workers do not see the cache.
     """
     found = classify_targets(
         data,
@@ -110,6 +112,7 @@ def classify(
         average=average,
         cache_dir=cache_dir,
         runs_dir=runs_dir,
+        cluster=cluster,
         progress=progress,
     )
     (comparison,) = found.values()
@@ -138,6 +141,7 @@ def classify_targets(
     average: Sequence[int] = (),
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] | None = "runs",
+    cluster: str | None = None,
     progress: bool = False,
 ) -> dict[str, ShownComparison]:
     """Fit every head for each of several label columns, on the same images.
@@ -162,7 +166,7 @@ def classify_targets(
 
     Raises
     ------
-    CacheMissError, DatasetError, SpecError, SplitError, HeadError
+    CacheMissError, DatasetError, SpecError, SplitError, HeadError, ClusterError
         As `classify`.
     """
     from featx.across import match_sources
@@ -173,6 +177,7 @@ def classify_targets(
     from featx.progress import Bars
     from featx.runs import save_run
     from featx.store import local_cache
+    from featx.sweep import Request, sweep
     from featx.targets import read_attributes
     from featx.views import find_sources, with_copies
 
@@ -202,72 +207,61 @@ def classify_targets(
     for n in average:
         averaged = {spec.text for spec in specs if not spec.params.get("joint")}
         check_count(n, len(sources) * len(averaged))
+    made = _Made(tuple(average))
+    requests = [
+        Request(
+            source,
+            others[i] if others else None,
+            tuple(targets),
+            table,
+            tuple(specs),
+            options={
+                "shots": tuple(shots),
+                "draws": draws,
+                "test_fraction": test_fraction,
+                "seed": seed,
+            },
+            folds=folds,
+            scored=bool(average),
+        )
+        for i, source in enumerate(sources)
+    ]
     with Bars(progress, unit="fit") as bars:
-        run = _Runs(specs, tuple(average), bars)
-        for i, source in enumerate(sources):
-            columns, tested = _load(source, others[i] if others else None, targets, table)
-            run.evaluate(
-                columns,
-                tested,
-                shots=shots,
-                draws=draws,
-                folds=folds,
-                test_fraction=test_fraction,
-                seed=seed,
-            )
+        for swept in sweep(requests, cluster, bars):
+            made.add(swept)
     comparisons = {}
-    for target, records in run.finish().items():
+    for target, records in made.finish().items():
         if runs_dir is not None:
             for record in records:  # the images tested on are written with the first run on them
                 digest = record.split["test_digest"]
-                save_run(record, runs_dir, test_set=run.tested.pop(digest, None))
+                save_run(record, runs_dir, test_set=made.tested.pop(digest, None))
         comparisons[target] = compare(records)
     return comparisons
 
 
-class _Runs:
+class _Made:
     """The runs of all sources, a list a label column."""
 
-    def __init__(self, specs: Sequence[HeadSpec], average: Sequence[int], bars: Bars) -> None:
-        self._specs, self._average, self._bars = specs, average, bars
+    def __init__(self, average: Sequence[int]) -> None:
+        self._average = average
         self._records: dict[str, list[RunRecord]] = {}
         self._outcomes: dict[str, TestOutcomes] = {}
         self.tested: dict[str, TestSetRecord] = {}
 
-    def evaluate(
-        self,
-        columns: Sequence[FeatureSet],
-        tested: Sequence[FeatureSet] | None,
-        *,
-        folds: int,
-        **options: Any,
-    ) -> None:
-        """Fit all heads on one source, once a label column, then those of several columns."""
-        from featx.evaluate import TestOutcomes, evaluate, evaluate_joint, list_tested
+    def add(self, swept: Swept) -> None:
+        """Take in the runs of one source."""
+        from featx.evaluate import TestOutcomes
 
-        first = columns[0]
-        show = partial(_show, self._bars, f"{first.provenance['backbone']} {first.tap}")
-        single, joint = _divide(self._specs, len(columns))
-        for features in columns:
-            records = self._records.setdefault(features.target, [])
-            outcomes = None
+        for target in swept.targets:
+            self._records.setdefault(target, [])
             if self._average:
-                made = TestOutcomes(max(self._average))
-                outcomes = self._outcomes.setdefault(features.target, made)
-            if single:
-                records += evaluate(
-                    features, single, folds=folds, progress=show, outcomes=outcomes, **options
-                )
-        if joint:
-            for record in evaluate_joint(columns, joint, progress=show, **options):
-                self._records[record.split["target"]].append(record)
-        for i, features in enumerate(columns):
-            last = self._records[features.target][-1]
-            rows = last.arrays["test_rows"]
-            shown = list_tested(features, rows)
-            if tested is not None:
-                shown = list_tested(tested[i], np.arange(len(rows)))
-            self.tested[last.split["test_digest"]] = shown
+                self._outcomes.setdefault(target, TestOutcomes(max(self._average)))
+        for run in swept.runs:
+            target = run.record.split["target"]
+            self._records[target].append(run.record)
+            if run.probabilities is not None:
+                self._outcomes[target].add(run.record, run.probabilities)
+        self.tested |= swept.tested
 
     def finish(self) -> dict[str, list[RunRecord]]:
         """Add the averages, and return the records by label column."""
@@ -277,37 +271,3 @@ class _Runs:
             for n in dict.fromkeys(self._average):
                 self._records[target] += average_best(outcomes, n)
         return self._records
-
-
-def _divide(specs: Sequence[HeadSpec], n_columns: int) -> tuple[list[HeadSpec], list[HeadSpec]]:
-    """Return the heads that learn one column, and the networks that learn all at once.
-
-    With several columns each plain `mlp` has a joint one beside it.
-    """
-    if n_columns == 1:
-        return list(specs), []  # a joint one is refused with the remedy
-    single = [s for s in specs if not s.params.get("joint")]
-    joint = [replace(s, params={**s.params, "joint": True}) for s in specs if s.name == "mlp"]
-    return single, joint
-
-
-def _load(
-    source: Source,
-    other: Source | None,
-    targets: Sequence[str],
-    attributes: Attributes | None,
-) -> tuple[list[FeatureSet], list[FeatureSet] | None]:
-    """Return the features, a label column each, and of joined data sets the part tested on."""
-    from featx.across import join_datasets, part_tested
-    from featx.targets import load_targets
-
-    columns = load_targets(source, targets, attributes)
-    if other is None:
-        return columns, None
-    test = load_targets(other, targets, attributes)
-    joined = join_datasets(columns, test)
-    return joined, [part_tested(t, j) for t, j in zip(test, joined, strict=True)]
-
-
-def _show(bars: Bars, label: str, record: RunRecord, done: int, total: int) -> None:
-    bars(label, done, total)

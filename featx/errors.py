@@ -30,6 +30,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 
 class FeatxError(Exception):
@@ -56,11 +57,14 @@ class UnknownNameError(SpecError):
     """
 
     def __init__(self, kind: str, name: str, near: Sequence[str] = (), hint: str = "") -> None:
-        self.kind, self.name, self.near = kind, name, tuple(near)
+        self.kind, self.name, self.near, self.hint = kind, name, tuple(near), hint
         text = f"Unknown {kind} {name!r}."
         if self.near:
             text += f" Did you mean {' or '.join(repr(n) for n in self.near)}?"
         super().__init__(f"{text} {hint}".rstrip())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.kind, self.name, self.near, self.hint)
 
 
 class DatasetError(FeatxError):

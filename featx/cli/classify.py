@@ -105,6 +105,10 @@ from featx.cli import options
     help="Train on all images of DATA and test on all of this data set, which has the same classes "
     "and is cached in the same way.",
 )
+@options.cluster(
+    "Fit heads on workers: local is processes on this machine, auto the Ray cluster that this "
+    "machine is part of."
+)
 @options.cache_dir
 @options.runs_dir
 @options.output
@@ -127,6 +131,7 @@ def classify(
     targets: tuple[str, ...],
     attributes: Path | None,
     test_on: str | None,
+    cluster: str | None,
     cache_dir: Path,
     runs_dir: Path,
     as_json: bool,
@@ -162,6 +167,7 @@ def classify(
         seed=seed,
         cache_dir=cache_dir,
         runs_dir=runs_dir,
+        cluster=cluster,
         progress=not quiet,
     )
     if as_json:

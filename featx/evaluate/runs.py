@@ -77,6 +77,8 @@ class HeadRuns:
 
     Attributes
     ----------
+    target : str
+        The label column.
     total : int
         Runs in all.
     test_rows : ndarray of int
@@ -123,6 +125,7 @@ class HeadRuns:
                     f"The heads to average are chosen on held-out training images, but {amount} "
                     "leave a class without any. Take more shots, or no average."
                 )
+        self.target = features.target
         self.total = sum(len(job.specs) for job in self._jobs)
         self.test_rows = self._test.rows
         self.test_digests: tuple[str, ...] = (self._about["test_digest"],)

@@ -217,6 +217,25 @@ class RowsOf:
         return np.asarray(self._X.columns(start, stop)[self._rows])
 
 
+class ReadWhole:
+    """A lazy matrix whose rows, once chosen, are read into memory however many they are.
+
+    Parameters
+    ----------
+    X : lazy matrix or ndarray
+    """
+
+    def __init__(self, X: Any) -> None:
+        self._X = X
+        self.shape, self.dtype = X.shape, X.dtype
+
+    def __len__(self) -> int:
+        return int(self.shape[0])
+
+    def __getitem__(self, rows: np.ndarray) -> np.ndarray:
+        return np.asarray(self._X.rows(rows) if hasattr(self._X, "rows") else self._X[rows])
+
+
 def row_blocks(X: Any) -> Iterator[np.ndarray]:
     """Yield the rows of an array as they are, those of a lazy matrix in blocks."""
     if not hasattr(X, "rows"):
