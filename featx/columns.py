@@ -294,12 +294,13 @@ class Digests(Column):
 
     def take(self, rows: np.ndarray) -> Self:
         """Return the digests of `rows` (numbers, or a mask) as a column."""
+        if rows.dtype == bool and rows.all():
+            return self
         return type(self)(self.array[rows])
 
     def distinct(self) -> Self:
         """Return each digest once, in the order first seen, "" left out."""
-        chosen = Finder(self).firsts & (self.array != b"")
-        return self if chosen.all() else self.take(chosen)
+        return self.take(Finder(self).firsts & (self.array != b""))
 
 
 class Finder:

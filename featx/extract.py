@@ -36,6 +36,8 @@ def extract(
     compression: str | None = None,
     strict: bool = False,
     dry_run: bool = False,
+    images: int | None = None,
+    deadline: float | None = None,
     cache_dir: str | os.PathLike[str] = "features",
     name: str | None = None,
     cluster: str | None = None,
@@ -72,6 +74,10 @@ def extract(
         Stop at the first image that cannot be decoded, instead of setting it aside.
     dry_run : bool
         Only plan; a few images are run to estimate the time, and nothing is written.
+    images : int, optional
+        With `dry_run`: plan for so many images like these, none of them cached.
+    deadline : float, optional
+        With `dry_run`: seconds to be done in; the plan says how many workers that takes.
     cache_dir : path or URL
         Where the cache is: a folder, or s3://BUCKET/PREFIX and the like.
     name : str, optional
@@ -108,6 +114,8 @@ def extract(
     from featx.records import TapSpec
     from featx.store import local_cache, prepare_cache_dir
 
+    if (images is not None or deadline is not None) and not dry_run:
+        raise SpecError("images and deadline are of a plan: give dry_run=True too.")
     # The embedded sample must work without a network; photos deserve real weights.
     default = "auto" if os.fspath(data) == "digits" else "imagenet"
     names, sources = _listed(backbone), _listed(weights or ())
@@ -146,7 +154,8 @@ def extract(
         for spec in specs:
             run.add(spec, create=not dry_run)
         if dry_run:
-            return run.plan_report(time.perf_counter() - started)
+            spent = time.perf_counter() - started
+            return run.plan_report(spent, images=images, deadline=deadline)
         run.compute(strict)
         run.publish()
     return run.report(time.perf_counter() - started)

@@ -319,6 +319,29 @@ def test_a_dry_run_says_what_is_needed_and_writes_nothing(run: Run, tmp_path: Pa
     assert "plan: nothing to compute" in again.summary()
 
 
+def test_a_plan_for_more_images_grows_with_them(run: Run) -> None:
+    run()  # what is cached does not count
+    some, more = (run(dry_run=True, images=n) for n in (10**6, 10**9))
+    assert (some.needs["rows"], more.needs["rows"]) == (10**6, 10**9)
+    assert (some.needs["bytes"], more.needs["bytes"]) == (10**6 * 24, 10**9 * 24)
+    assert more.needs["view_seconds"] == pytest.approx(1000 * some.needs["view_seconds"])
+    # 24 bytes and a digest a row: 128 MiB hold 1,525,201 rows.
+    assert (some.needs["parts"], more.needs["parts"]) == (1, 656)
+    assert "plan for 1,000,000,000 images like these" in more.summary()
+    assert "workers" not in more.needs
+
+
+def test_a_plan_with_a_deadline_counts_workers(run: Run) -> None:
+    report = run(dry_run=True, images=10**6, deadline=1e9)
+    assert report.needs["workers"] == 1
+    assert "workers: 1 like this machine to be done in" in report.summary()
+    never = run(dry_run=True, images=10**6, deadline=1.0)
+    assert never.needs["workers"] is None
+    assert "No number of workers is done in 1 s" in never.summary()
+    with pytest.raises(featx.errors.SpecError, match="dry_run=True"):
+        run(deadline=60.0)
+
+
 def test_a_dry_run_says_where_the_plan_does_not_fit(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

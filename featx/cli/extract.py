@@ -58,6 +58,17 @@ from featx.cli import options
 @click.option(
     "--dry-run", is_flag=True, help="Print what would be done, the space and the time it needs."
 )
+@click.option(
+    "--images",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="With --dry-run: plan for N images like these, none of them cached.",
+)
+@click.option(
+    "--deadline",
+    type=options.Duration(),
+    help="With --dry-run: say how many workers like this machine are done in 8h, 90min or 2d.",
+)
 @options.cluster(
     "Compute on the workers of a Ray cluster: auto is the one that this machine is part of, local "
     "one started for this run. They need the images and the cache at the same paths as here."
@@ -77,6 +88,8 @@ def extract(
     compression: str | None,
     strict: bool,
     dry_run: bool,
+    images: int | None,
+    deadline: float | None,
     cluster: str | None,
     cache_dir: Path,
     as_json: bool,
@@ -88,6 +101,8 @@ def extract(
     .zip or .tar of these, or one of: digits, cifar10, cifar100. Left out, it is digits, the
     embedded sample. Images whose features are cached already cost nothing.
     """
+    if not dry_run and (images is not None or deadline is not None):
+        raise click.UsageError("--images and --deadline are of a plan: give --dry-run too.")
     from featx.extract import extract as run
 
     report = run(
@@ -103,6 +118,8 @@ def extract(
         compression=compression,
         strict=strict,
         dry_run=dry_run,
+        images=images,
+        deadline=deadline,
         cluster=cluster,
         cache_dir=cache_dir,
         progress=not quiet,

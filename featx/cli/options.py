@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, ClassVar, TypeVar, cast
 
 import click
 
@@ -62,6 +63,27 @@ def runs_dir(command: F) -> F:
         show_envvar=True,
         help="Where run records are written.",
     )(command)
+
+
+class Duration(click.ParamType):
+    """A time such as 90min, as seconds."""
+
+    name = "duration"
+    _SECONDS: ClassVar = {"s": 1, "min": 60, "h": 3600, "d": 86400}
+
+    def get_metavar(self, *_: Any, **__: Any) -> str:
+        """Return how it is shown in help."""
+        return "TIME"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|min|h|d)", value.strip())
+        seconds = float(found[1]) * self._SECONDS[found[2]] if found else 0.0
+        if not seconds:
+            self.fail(f"{value!r} is no time. Write 8h, 90min, 2d or 30s.", param, ctx)
+        return seconds
 
 
 def cluster(help_text: str) -> Callable[[F], F]:

@@ -40,7 +40,7 @@ SAFE_SECONDS = 2.0
 """The coarsest clock of the file systems in use (FAT)."""
 
 FILES_A_TASK = 64
-FILES_AT_ONCE = 1 << 16
+ROWS_AT_ONCE = 1 << 16
 MAGIC = b"featx stat cache 1\n"
 
 
@@ -78,17 +78,14 @@ def digest_entries(
     failed : list of (relpath, reason)
         Files that could not be read.
     """
-    where = hashlib.sha256(os.fsencode(f"{os.path.abspath(data)}\0{root}")).hexdigest()
-    file = workdir.path / "stat" / f"{where[:24]}.digests"
+    file = stat_cache_file(data, root, workdir.path)
     known = load_remembered(file)
-    place = _places(entries.relpaths, known.paths)
-    hit = place >= 0
-    hit[hit] = (known.marks[place[hit]] == entries.marks[hit]).all(axis=1)
-    sums, marks = np.zeros((len(place), 32), np.uint8), entries.marks
-    sums[hit] = known.sums[place[hit]]
+    hit, sums = _look_up(entries, known)
+    outdated = hit.sum() < len(known.paths)
+    del known  # as large as the index itself
     remember, failed = hit.copy(), []
-    unread = ~hit
-    if not hit.all():
+    unread, marks = ~hit, entries.marks
+    if unread.any():
         marks = marks.copy()
         for row, mark, digest, reason in _hash_all(root, entries, unread, workdir):
             if reason:
@@ -98,15 +95,35 @@ def digest_entries(
             sums[row] = np.frombuffer(digest, np.uint8)
             if mark is not None:
                 marks[row], remember[row] = mark, True
-    if (remember & ~hit).any() or hit.sum() < len(known.paths):
+    if outdated or (remember & ~hit).any():
         kept = Remembered(entries.relpaths, marks, sums)
         if not remember.all():
             kept = Remembered(entries.relpaths.take(remember), marks[remember], sums[remember])
         with contextlib.suppress(OSError):  # a full or read-only disk costs time, not results
             save_remembered(file, kept)
-    digests = np.frombuffer(bytearray(binascii.hexlify(sums.data)), f"S{DIGEST_BYTES}")
-    digests[unread] = b""
+    digests = np.frombuffer(binascii.hexlify(sums.data), f"S{DIGEST_BYTES}")
+    if failed:
+        digests = np.where(unread, b"", digests)
     return Digests(digests), failed
+
+
+def stat_cache_file(data: str, root: str, work_dir: Path) -> Path:
+    """Return where the digests of a data set are remembered."""
+    where = hashlib.sha256(os.fsencode(f"{os.path.abspath(data)}\0{root}")).hexdigest()
+    return work_dir / "stat" / f"{where[:24]}.digests"
+
+
+def _look_up(entries: EntryColumns, known: Remembered) -> tuple[np.ndarray, np.ndarray]:
+    """Return which entries are `known` unchanged, (n,) bool, and the digests of those, (n, 32)."""
+    n = len(entries.relpaths)
+    hit, sums = np.zeros(n, bool), np.zeros((n, 32), np.uint8)
+    place = _places(entries.relpaths, known.paths)
+    for start in range(0, n if len(known.paths) else 0, ROWS_AT_ONCE):
+        rows = slice(start, start + ROWS_AT_ONCE)
+        at = place[rows]
+        hit[rows] = (at >= 0) & (known.marks[at] == entries.marks[rows]).all(axis=1)
+        sums[rows] = known.sums[at]
+    return hit, sums
 
 
 def _places(paths: Texts, known: Texts) -> np.ndarray:
@@ -265,8 +282,8 @@ def _hash_all(
     rows = np.flatnonzero(unread)
     done = 0
     with ThreadPoolExecutor(min(8, 2 * (os.cpu_count() or 1))) as pool:
-        for start in range(0, len(rows), FILES_AT_ONCE):
-            some = rows[start : start + FILES_AT_ONCE]
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            some = rows[start : start + ROWS_AT_ONCE]
             tasks = [some[i : i + FILES_A_TASK] for i in range(0, len(some), FILES_A_TASK)]
             for results in pool.map(hash_some, tasks):
                 yield from results

@@ -26,6 +26,7 @@ from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError,
 from featx.extraction.estimate import measure
 from featx.extraction.loaded import Loader, load_runner
 from featx.extraction.pipeline import Job, PassOutcome, Sink, run_jobs
+from featx.extraction.planning import Wanted, hash_seconds, plan_needs
 from featx.extraction.report import ExtractReport
 from featx.extraction.request import make_key, pair_backbones, source_text
 from featx.extraction.target import Target
@@ -33,7 +34,6 @@ from featx.memory import peak_memory
 from featx.progress import Bars
 from featx.records import BackboneSpec, DatasetIndex, TapSpec
 from featx.store import (
-    PART_BYTES,
     CacheEntry,
     EntryState,
     RowPlan,
@@ -348,23 +348,49 @@ class Extraction:
             precision=self.precision,
         )
 
-    def plan_report(self, total_seconds: float) -> ExtractReport:
-        """Return what `compute` would do; a few images are run to tell how long that takes."""
+    def plan_report(
+        self, total_seconds: float, *, images: int | None = None, deadline: float | None = None
+    ) -> ExtractReport:
+        """Return what `compute` would do; a few images are run to tell how long that takes.
+
+        Parameters
+        ----------
+        total_seconds : float
+            Spent so far.
+        images : int, optional
+            Plan for so many images like these, none of them known, instead of these.
+        deadline : float, optional
+            Seconds to be done in: the workers that this takes are counted.
+        """
+        if images:  # as if nothing were cached
+            for target in self.targets:
+                target.plan = plan_rows(EntryState(), self._paths, [t.name for t in self.taps])
         todo = [t for t in self.targets if t.plan.extract]
+        started = time.perf_counter()
         runners = self._load(todo) if todo else {}
+        load_seconds = time.perf_counter() - started
         paths = self._paths_of(todo)
         jobs = [_job(t, runners, lambda names, rows: None) for t in todo]
         self.bars("try a few images", 0, 0)
-        seconds = measure(jobs, paths) * len(paths)
-        sizes = [self._bytes(t, runners[t.path].taps) for t in todo]
+        seconds = measure(jobs, paths)
         self._forwarded = set(paths)
-        needs = {
-            "rows": sum(len(t.plan.extract) for t in todo),
-            "bytes": sum(sizes),
-            "free_bytes": disk_free(self._folder),
-            "memory_bytes": peak_memory() + sum(min(2 * PART_BYTES, size) for size in sizes),
-            "seconds": seconds,
-        }
+        wanted = [
+            Wanted(len(t.plan.extract), self._bytes(t, runners[t.path].taps)).scaled(images)
+            for t in todo
+        ]
+        needs = plan_needs(
+            wanted,
+            images=images or len(self.index.samples),
+            image_seconds=seconds,
+            forward_images=images or len(paths),
+            start_seconds=load_seconds,
+            hash_seconds=hash_seconds(list(paths.values())) if images else 0.0,
+            deadline=deadline,
+        )
+        needs["free_bytes"] = disk_free(self._folder)
+        needs["memory_bytes"] += peak_memory()
+        if images:
+            needs["images"] = images
         report = self.report(total_seconds)
         return dataclasses.replace(report, needs=needs)
 

@@ -31,8 +31,11 @@ class ExtractReport:
     engine, precision : str
         What ran the graphs; "" where nothing had to run.
     needs : mapping
-        For a plan: "rows" to compute, "bytes" on disk before compression and "free_bytes" there,
-        "memory_bytes" at most, and "seconds" estimated from a few of the images.
+        For a plan: "rows" to compute in "seconds", estimated from a few of the images; "bytes" on
+        disk before compression in so many "parts", and "free_bytes" there; "memory_bytes" at most;
+        "index_seconds" and "view_seconds"; "images" where so many like these are planned for. With
+        a deadline: "deadline_seconds", "alone_seconds" (what more workers do not shorten) and
+        "workers" like this machine, None where no number of them is enough.
     """
 
     dataset: str
@@ -45,7 +48,7 @@ class ExtractReport:
     seconds: Mapping[str, float]
     engine: str
     precision: str
-    needs: Mapping[str, float] = field(default_factory=dict)
+    needs: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Return the document of `featx extract --json`."""
@@ -88,12 +91,17 @@ class ExtractReport:
         needs = self.needs
         if not needs["rows"]:
             return ["plan: nothing to compute"]
+        scaled = f" for {needs['images']:,} images like these" if "images" in needs else ""
         lines = [
-            f"plan: {needs['rows']} rows to compute in about {_duration(needs['seconds'])} "
-            f"({self.engine}, {self.precision})",
+            f"plan{scaled}: {needs['rows']:,} rows to compute in about "
+            f"{_duration(needs['seconds'])} ({self.engine}, {self.precision})",
             f"disk: {_size(needs['bytes'])} to write, {_size(needs['free_bytes'])} free; "
             f"memory: about {_size(needs['memory_bytes'])}",
+            f"parts: {needs['parts']:,}; index: about {_duration(needs['index_seconds'])}, view: "
+            f"about {_duration(needs['view_seconds'])}",
         ]
+        if "workers" in needs:
+            lines.append(_workers_line(needs))
         if needs["bytes"] > needs["free_bytes"]:
             lines.append(
                 "This does not fit on the disk: free some space, choose another --cache-dir, take "
@@ -102,11 +110,28 @@ class ExtractReport:
         return lines
 
 
+def _workers_line(needs: Mapping[str, Any]) -> str:
+    alone, deadline = _duration(needs["alone_seconds"]), _duration(needs["deadline_seconds"])
+    if needs["workers"] is None:
+        return (
+            f"No number of workers is done in {deadline}: index, start and view take {alone} "
+            "alone. Divide the images into several data sets, or take more time."
+        )
+    return (
+        f"workers: {needs['workers']:,} like this machine to be done in {deadline}, of which "
+        f"index, start and view take {alone}"
+    )
+
+
 def _size(count: float) -> str:
+    if count >= 1e12:
+        return f"{count / 1e12:.1f} TB"
     return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
 
 
 def _duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 100 * 3600 else f"{seconds / 86400:.0f} days"

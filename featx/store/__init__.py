@@ -9,6 +9,7 @@ from __future__ import annotations
 from featx.store.about import ViewInfo, about_view
 from featx.store.check import verify
 from featx.store.claim import Claim
+from featx.store.compact import SMALL_BYTES
 from featx.store.derive import derive_rows
 from featx.store.entry import CacheEntry
 from featx.store.export import export_entry
@@ -21,10 +22,12 @@ from featx.store.mirror import entry_here, local_cache, url_of
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair
 from featx.store.tap import TapShape
-from featx.store.writer import PART_BYTES, PartWriter
+from featx.store.writer import PART_BYTES, PART_SECONDS, PartWriter
 
 __all__ = [
     "PART_BYTES",
+    "PART_SECONDS",
+    "SMALL_BYTES",
     "CacheEntry",
     "Claim",
     "EntryInfo",
