@@ -8,7 +8,7 @@ By the language of the fence:
 - ``bash``: commands. Those of featx are parsed by the real commands, every option and value;
   ``make`` targets and variables, ``pip install`` extras and ``python`` files must be there.
 - ``console``: the same for lines that begin with ``$``; the rest is what they printed once.
-- ``toml``, ``json``, ``csv``: parsed.
+- ``toml``, ``json``, ``csv``: parsed; ``yaml`` too, and what is for Ray's launcher by Ray itself.
 - ``text``, ``markdown``: not code.
 
 A block is not run only where the line before it says why: ``<!-- not run: needs a GPU -->``, with a
@@ -29,7 +29,18 @@ REASONS = (
     "needs your own data",
     "needs another program",
 )
-LANGUAGES = ("python", "pycon", "bash", "console", "toml", "json", "csv", "text", "markdown")
+LANGUAGES = (
+    "python",
+    "pycon",
+    "bash",
+    "console",
+    "toml",
+    "json",
+    "csv",
+    "yaml",
+    "text",
+    "markdown",
+)
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<mark>[^\n]*?) -->\n+)?^```(?P<language>[^\n]*)\n(?P<code>.*?)^```$", re.M | re.S

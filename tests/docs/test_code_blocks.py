@@ -23,8 +23,21 @@ PAGES = [REPO / "README.md", *sorted((REPO / "docs").rglob("*.md"))]
 BLOCKS = [block for page in PAGES for block in list_blocks(page)]
 TO_RUN = [p for p in PAGES if any(b.language == "python" or b.mark for b in list_blocks(p))]
 OTHER_PROGRAMS = {
-    *("cat", "cd", "cp", "curl", "docker", "export", "git", "h5ls", "head", "jq", "jupyter", "ls"),
-    *("mkdir", "mv", "unzip"),
+    *(
+        "cat",
+        "cd",
+        "cp",
+        "curl",
+        "docker",
+        "export",
+        "git",
+        "h5ls",
+        "head",
+        "jq",
+        "jupyter",
+        "kubectl",
+    ),
+    *("ls", "mkdir", "mv", "unzip"),
 }
 
 
@@ -58,6 +71,32 @@ def test_data_can_be_read(block: Block) -> None:
     else:
         rows = list(csv.reader(io.StringIO(block.code), strict=True))
         assert len({len(row) for row in rows}) == 1
+
+
+@pytest.mark.parametrize("block", [b for b in BLOCKS if b.language == "yaml"], ids=ids)
+def test_descriptions_of_clusters_are_valid(block: Block) -> None:
+    yaml = pytest.importorskip("yaml")  # comes with Ray
+    document = yaml.safe_load(block.code)
+    if "cluster_name" in document:
+        from ray.autoscaler._private.util import prepare_config, validate_config
+
+        validate_config(prepare_config(document))
+        assert document["head_node_type"] in document["available_node_types"]
+        commands = [c for c in document["setup_commands"] if c.startswith("pip")]
+    else:
+        assert document["apiVersion"] == "ray.io/v1"
+        cluster = document["spec"]["rayClusterSpec"]
+        groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+        mounts = [
+            [(m["name"], m["mountPath"]) for m in c["volumeMounts"]]
+            for group in groups
+            for c in group["template"]["spec"]["containers"]
+        ]
+        assert mounts == mounts[:1] * len(groups), "not the same folders everywhere"
+        commands = [document["spec"]["entrypoint"]]
+    assert commands
+    for command in commands:
+        check_command(shlex.split(command))
 
 
 # --- commands ----------------------------------------------------------------------------------
@@ -114,6 +153,8 @@ def check_command(words: list[str]) -> None:
         check_make(words[1:])
     elif program == "pip":
         check_pip(words[1:])
+    elif program == "ray":
+        check_ray(words[1:])
     elif program in ("python", "python3"):
         if words[1] == "-m":
             assert words[2] in ("pip", "pytest", "venv"), f"what is {words[2]}?"
@@ -160,6 +201,11 @@ def check_pip(words: list[str]) -> None:
         found = re.fullmatch(r"(?:featx|\.)\[(.*)\]", word)
         for extra in found[1].split(",") if found else ():
             assert extra in setup["options.extras_require"], f"there is no extra {extra}"
+
+
+def check_ray(words: list[str]) -> None:
+    scripts = pytest.importorskip("ray.scripts.scripts")
+    parse(scripts.cli, words)
 
 
 # --- running -----------------------------------------------------------------------------------
