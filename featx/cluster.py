@@ -58,8 +58,7 @@ def connect(where: str) -> Iterator[None]:
     SpecError
         `where` is none of these.
     """
-    if where not in ("auto", "local") and ":" not in where:
-        raise SpecError(f"Unknown cluster {where!r}. Use {WHERE}.")
+    require_known(where)
     ray = _import_ray()
     if ray.is_initialized():
         yield
@@ -79,6 +78,12 @@ def connect(where: str) -> Iterator[None]:
         ray.shutdown()
 
 
+def require_known(where: str) -> None:
+    """Raise SpecError unless `where` is something that `connect` knows."""
+    if where not in ("auto", "local") and ":" not in where:
+        raise SpecError(f"Unknown cluster {where!r}. Use {WHERE}.")
+
+
 @dataclass(frozen=True)
 class Room:
     """What the nodes of a cluster have for an actor each.
@@ -86,7 +91,7 @@ class Room:
     Attributes
     ----------
     cores : int
-        Of an actor; at least 1.
+        Of an actor without a GPU, at least 1; 0 where it has one.
     gpus : int
         Of an actor: 1 where the cluster has any, else 0.
     actors : int
@@ -98,11 +103,16 @@ class Room:
     actors: int
 
 
-def find_room() -> Room:
+def find_room(use_gpus: bool = True) -> Room:
     """Return how the nodes that are there now divide into actors of one size.
 
     With GPUs, an actor has one of them. Without, it has all the cores of the smallest node, as a
     graph and its weights are in memory once an actor.
+
+    Parameters
+    ----------
+    use_gpus : bool
+        False leaves them alone.
 
     Raises
     ------
@@ -112,8 +122,8 @@ def find_room() -> Room:
     ray = _import_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if gpus:
-        return Room(1, 1, gpus)
+    if gpus and use_gpus:
+        return Room(0, 1, gpus)
     cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
     if not cores:
         raise ClusterError(
@@ -329,4 +339,5 @@ def _hint() -> str:
 
 
 def _reason(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 300 else f"… {text[-300:]}"  # what was at fault is said last

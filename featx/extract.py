@@ -6,7 +6,6 @@ import logging
 import os
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -105,7 +104,7 @@ def extract(
     """
     started = time.perf_counter()
     from featx.backbones import list_sizes
-    from featx.cluster import connect
+    from featx.cluster import require_known
     from featx.datasets import index_dataset
     from featx.datasets.augment import parse_views
     from featx.engines import choose_engine, choose_precision
@@ -127,6 +126,8 @@ def extract(
         for spec in list(specs)
     ]
     taps = tuple(dict.fromkeys(TapSpec.parse(t) for t in _listed(pooling)))
+    if cluster:
+        require_known(cluster)
     if not taps:
         raise SpecError("No tap is asked for. Give --pooling avg, max, flatten or a layer.")
     if engine != "auto" or precision == "auto":
@@ -136,8 +137,7 @@ def extract(
     root = local_cache(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)
-    there = connect(cluster) if cluster and not dry_run else nullcontext()
-    with there, Bars(progress) as bars:
+    with Bars(progress) as bars:
         index = index_dataset(data, work_dir=root / ".sources", name=name, progress=bars)
         run = Extraction(
             index=index,
@@ -149,7 +149,7 @@ def extract(
             stored=stored,
             compression=compression,
             bars=bars,
-            spread=bool(cluster),
+            cluster=cluster,
         )
         for spec in specs:
             run.add(spec, create=not dry_run)

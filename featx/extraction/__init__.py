@@ -9,17 +9,17 @@ import os
 import platform
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from featx import __version__
 from featx.backbones import resolve_weights
+from featx.columns import Digests, Finder
 from featx.datasets.decode import read_image
 from featx.engines import Runner, choose_engine
 from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
@@ -32,7 +32,7 @@ from featx.extraction.request import make_key, pair_backbones, source_text
 from featx.extraction.target import Target
 from featx.memory import peak_memory
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, TapSpec
+from featx.records import BackboneSpec, DatasetIndex, Samples, TapSpec
 from featx.store import (
     CacheEntry,
     EntryState,
@@ -44,6 +44,10 @@ from featx.store import (
     plan_rows,
     url_of,
 )
+
+if TYPE_CHECKING:
+    from featx.cluster import Room
+    from featx.extraction.spread import Work
 
 __all__ = [
     "ExtractReport",
@@ -81,8 +85,8 @@ class Extraction:
     bars : Bars
     load : callable
         What compiles a graph: `featx.extraction.loaded.load_runner`, or `keep_runner`.
-    spread : bool
-        Compute on the workers of the cluster that is connected (`featx.cluster.connect`).
+    cluster : str or None
+        Compute on the workers of this cluster (`featx.cluster.connect`).
     """
 
     index: DatasetIndex
@@ -95,7 +99,7 @@ class Extraction:
     compression: str | None
     bars: Bars
     load: Loader = load_runner
-    spread: bool = False
+    cluster: str | None = None
     targets: list[Target] = field(default_factory=list)
     bad: dict[str, str] = field(default_factory=dict)
     seconds: dict[str, float] = field(
@@ -103,9 +107,6 @@ class Extraction:
     )
 
     def __post_init__(self) -> None:
-        self._paths: dict[str, str] = {}
-        for sample in self.index.samples:
-            self._paths.setdefault(sample.digest, os.path.join(self.index.root, sample.relpath))
         self._folder = dataset_dir(self.cache_dir, self.index.name, self.index.root)
         self._forwarded: set[str] = set()
         self._engine_used = ""
@@ -130,13 +131,7 @@ class Extraction:
         """Plan rows; images that must be extracted give every tap that the entry has."""
         state = entry.state() if entry else EntryState()
         wanted = [t.name for t in self.taps]
-        plan = plan_rows(state, self._paths, wanted)
-        taps = dict.fromkeys([*wanted, *state.rows])
-        extract = {
-            digest: tuple(t for t in taps if digest not in state.rows.get(t, {}))
-            for digest in plan.extract
-        }
-        return dataclasses.replace(plan, extract=extract)
+        return plan_rows(state, self.index.samples.digests, wanted, also=state.rows)
 
     def compute(self, strict: bool) -> None:
         """Compute the rows that are missing; what was computed is kept whatever happens."""
@@ -164,18 +159,19 @@ class Extraction:
             for sample in self.index.samples if before else ():
                 if sample.relpath in before and sample.digest in target.plan.extract:
                     try:
-                        read_image(self._paths[sample.digest], target.spec.image)
+                        path = os.path.join(self.index.root, sample.relpath)
+                        read_image(path, target.spec.image)
                     except ImageError as error:
                         if strict:
                             raise
                         self.bad[sample.digest] = error.reason
-            good = {d: taps for d, taps in target.plan.extract.items() if d not in self.bad}
+            good = target.plan.extract.without(self.bad)
             target.plan = dataclasses.replace(target.plan, extract=good)
 
     def _forward(self, todo: Sequence[Target], strict: bool) -> None:
         paths = self._paths_of(todo)
         started = time.perf_counter()
-        outcome = (self._run_there if self.spread else self._run_here)(todo, paths, strict)
+        outcome = (self._run_there if self.cluster else self._run_here)(todo, paths, strict)
         elapsed = time.perf_counter() - started
         self.bad.update(outcome.bad)
         self._forwarded |= paths.keys() - outcome.bad.keys()
@@ -201,13 +197,32 @@ class Extraction:
         self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
     ) -> PassOutcome:
         """Compute the rows on the cluster's workers; no graph is compiled here."""
-        from featx.cluster import find_room
-        from featx.extraction.dispatch import new_run, spread_work
+        from featx.cluster import connect, find_room
+        from featx.extraction.dispatch import spread_work
+
+        assert self.cluster
+        with connect(self.cluster):
+            room = find_room(use_gpus=self.engine != "openvino")
+            work = self._work(todo, room)
+            self.bars("load on the workers", 0, 0)
+            return spread_work(
+                work,
+                [target.plan.extract for target in todo],
+                paths,
+                room,
+                strict=strict,
+                on_shapes=lambda shapes: self._require_space(
+                    {t.path: s for t, s in zip(todo, shapes, strict=True)}
+                ),
+                on_rows=self._counter(todo),
+            )
+
+    def _work(self, todo: Sequence[Target], room: Room) -> Work:
+        """Return what the workers are told."""
+        from featx.extraction.dispatch import new_run
         from featx.extraction.spread import Share, Work
 
-        room = find_room()
         self._choose(todo, gpus=room.gpus)
-        gpu = room.gpus > 0 and self._engine_used != "openvino"
         shares = [
             Share(
                 spec=target.spec,
@@ -222,20 +237,8 @@ class Extraction:
             )
             for target in todo
         ]
-        work = Work(new_run(), tuple(shares), self._engine_used, self.precision, room.cores, gpu)
-        self.bars("load on the workers", 0, 0)
-
-        def require_space(shapes: Sequence[Mapping[str, Sequence[int]]]) -> None:
-            self._require_space({t.path: s for t, s in zip(todo, shapes, strict=True)})
-
-        return spread_work(
-            work,
-            [target.plan.extract for target in todo],
-            paths,
-            room,
-            strict=strict,
-            on_shapes=require_space,
-            on_rows=self._counter(todo),
+        return Work(
+            new_run(), tuple(shares), self._engine_used, self.precision, room.cores, room.gpus > 0
         )
 
     def _counter(self, todo: Sequence[Target]) -> Callable[[int], None]:
@@ -281,14 +284,19 @@ class Extraction:
 
     def _paths_of(self, todo: Sequence[Target]) -> dict[str, str]:
         """Return the files to read, by digest, in the order of the index."""
-        return {d: p for d, p in self._paths.items() if any(d in t.plan.extract for t in todo)}
+        samples = self.index.samples
+        finder = Finder(samples.digests)
+        rows = [finder.find(t.plan.extract.digests) for t in todo]
+        chosen = samples.take(np.unique(np.concatenate([np.zeros(0, np.int64), *rows])))
+        paths = (os.path.join(self.index.root, relpath) for relpath in chosen.relpaths)
+        return dict(zip(chosen.digests, paths, strict=True))
 
     def _compression(self, target: Target) -> str:
         return self.compression or target.cache.state().compression
 
     def _sink(self, target: Target, runner: Runner, stack: ExitStack) -> Sink:
         """Return what writes a batch: each row with the taps that it lacks."""
-        wanted = target.plan.extract
+        wanted = dict(target.plan.extract.items())
         writers = {
             taps: stack.enter_context(
                 target.cache.writer(
@@ -297,7 +305,7 @@ class Extraction:
                     compression=self._compression(target),
                 )
             )
-            for taps in dict.fromkeys(wanted.values())
+            for taps in target.plan.extract.counts()
         }
 
         def write(digests: Sequence[str], rows: Mapping[str, np.ndarray]) -> None:
@@ -312,9 +320,7 @@ class Extraction:
 
     def publish(self) -> None:
         """Make the view of every entry; readers of an earlier one keep it."""
-        left_out = [
-            (s.relpath, self.bad[s.digest]) for s in self.index.samples if s.digest in self.bad
-        ]
+        left_out = [(s.relpath, self.bad[s.digest]) for s in self._left_out()]
         if len(left_out) == len(self.index.samples):
             path, reason = left_out[0]
             raise DatasetError(
@@ -326,22 +332,26 @@ class Extraction:
                 self.index, quarantined=left_out, provenance=self._provenance(target)
             )
 
+    def _left_out(self) -> Samples:
+        """Return the samples whose image is bad."""
+        samples = self.index.samples
+        bad = Finder(Digests.of(self.bad)).find(samples.digests) >= 0
+        return samples.take(np.flatnonzero(bad))
+
     def report(self, total_seconds: float) -> ExtractReport:
         """Return what was done, or where nothing was published, what would be."""
-        counts = Counter(s.digest for s in self.index.samples)
-        quarantined = [
-            (s.relpath, self.bad[s.digest]) for s in self.index.samples if s.digest in self.bad
-        ]
-        quarantined += self.index.unreadable
-        good = [d for d in counts if d not in self.bad]
-        extracted = len(self._forwarded & set(good))
+        quarantined = self._left_out()
+        reasons = [(s.relpath, self.bad[s.digest]) for s in quarantined]
+        good = len(self.index.samples.digests.distinct()) - len(quarantined.digests.distinct())
+        duplicates = len(self.index.samples) - len(quarantined) - good
+        extracted = len(self._forwarded - self.bad.keys())
         return ExtractReport(
             dataset=self.index.name,
             images=len(self.index.samples) + len(self.index.unreadable),
             extracted=extracted,
-            reused=len(good) - extracted,
-            duplicates=sum(counts[d] - 1 for d in good),
-            quarantined=tuple(quarantined),
+            reused=good - extracted,
+            duplicates=duplicates,
+            quarantined=tuple([*reasons, *self.index.unreadable]),
             caches=tuple(t.about() for t in self.targets),
             seconds={"total": total_seconds, **self.seconds},
             engine=self._engine_used,
@@ -364,7 +374,7 @@ class Extraction:
         """
         if images:  # as if nothing were cached
             for target in self.targets:
-                target.plan = plan_rows(EntryState(), self._paths, [t.name for t in self.taps])
+                target.plan = self._plan(None)
         todo = [t for t in self.targets if t.plan.extract]
         started = time.perf_counter()
         runners = self._load(todo) if todo else {}
@@ -395,7 +405,11 @@ class Extraction:
         return dataclasses.replace(report, needs=needs)
 
     def _bytes(self, target: Target, shapes: Mapping[str, Sequence[int]]) -> int:
-        values = sum(math.prod(shapes[t]) for taps in target.plan.extract.values() for t in taps)
+        values = sum(
+            count * math.prod(shapes[t])
+            for taps, count in target.plan.extract.counts().items()
+            for t in taps
+        )
         return values * np.dtype(self.stored).itemsize
 
     def _require_space(self, shapes: Mapping[Path, Mapping[str, Sequence[int]]]) -> None:

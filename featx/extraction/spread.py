@@ -101,9 +101,9 @@ class Work:
     shares : tuple of Share
     engine, precision : str
     threads : int
-        Of an engine.
+        Of an engine; 0 sets no limit.
     gpu : bool
-        Whether the engine is to use one.
+        Whether a worker has one, for its engine to use.
     version : str
         featx's.
     """
@@ -246,7 +246,8 @@ class Forwarder:
         self._work = work
         self._failed: FeatxError | None = None
         try:
-            limit_threads(work.threads)
+            if work.threads:
+                limit_threads(work.threads)
             self._require_same_place()
             self._lanes = [_Lane(_load(work, share)) for share in work.shares]
         except FeatxError as error:  # told with the first block, as nothing else would tell it
@@ -348,7 +349,7 @@ def _load(work: Work, share: Share) -> Runner:
     """Compile the graph of a share with the weights that it is to have."""
     name, _ = choose_engine(work.engine)
     host = platform.node()
-    if work.gpu and not has_gpu():
+    if work.gpu and name == "tensorflow" and not has_gpu():
         raise ClusterError(
             f"The engine {name!r} finds no GPU on {host}. Install what it needs to use one there: "
             "pip install 'tensorflow[and-cuda]'."
