@@ -53,6 +53,26 @@ def test_a_plan_is_complete_and_frugal(
     assert set(plan.extract_taps) == {t for ts in plan.extract.values() for t in ts}
 
 
+@calm
+@given(held, digests, st.permutations(TAPS))
+def test_an_image_that_is_run_gives_all_it_lacks(
+    rows: dict[str, set[str]], wanted: list[str], order: list[str]
+) -> None:
+    asked, also = order[:1], order[1:]
+    plan = plan_rows(make_state(rows), wanted, asked, also)
+    assert set(plan.extract) == set(plan_rows(make_state(rows), wanted, asked).extract)
+    for digest, lacks in plan.extract.items():
+        assert lacks == plan.extract[digest]
+        assert set(lacks) == {t for t in TAPS if digest not in rows[t]}
+    counts = plan.extract.counts()
+    assert sum(counts.values()) == len(plan.extract)
+    assert list(counts) == list(dict.fromkeys(plan.extract.values()))
+    some = set(wanted[::2])
+    assert dict(plan.extract.without(some)) == {
+        d: lacks for d, lacks in plan.extract.items() if d not in some
+    }
+
+
 def test_where_a_tap_comes_from() -> None:
     assert flatten_of("avg") == flatten_of("max") == "flatten"
     assert flatten_of("block:max") == "block:flatten"
