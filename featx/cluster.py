@@ -9,10 +9,11 @@ import logging
 import os
 import re
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -73,7 +74,8 @@ def connect(where: str) -> Iterator[None]:
     except Exception as error:  # Ray raises errors of many kinds, its transport's among them
         raise ClusterError(_unreachable(where, error)) from error
     try:
-        yield
+        with redirect_stdout(sys.stderr):  # where Ray tells of dead workers: stdout is for results
+            yield
     finally:
         ray.shutdown()
 
