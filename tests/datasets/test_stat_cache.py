@@ -7,6 +7,7 @@ import os
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from featx.datasets import digest, index_dataset
@@ -94,6 +95,25 @@ def test_added_and_removed(settled: Path, work: Path, hashed: list[str], paint) 
     assert set(digest.load_remembered(cache_file(work)).paths) == {
         "cat/1.png", "cat/2.png", "dog/3.png", "dog/4.png", "dog/5.png", "dog/new.png",
     }  # fmt: skip
+
+
+def test_files_in_another_order_are_found(settled: Path, work: Path, hashed: list[str]) -> None:
+    # Earlier versions wrote the files that were new at the end.
+    check(settled, work)
+    found = digest.load_remembered(cache_file(work))
+    order = np.array([3, 5, 0, 1, 4, 2])
+    mixed = digest.Remembered(found.paths.take(order), found.marks[order], found.sums[order])
+    digest.save_remembered(cache_file(work), mixed)
+    assert list(digest.load_remembered(cache_file(work)).paths) == list(found.paths)
+    check(settled, work)
+    assert len(hashed) == 6
+
+
+def test_a_file_older_than_1970(settled: Path, work: Path, hashed: list[str]) -> None:
+    os.utime(settled / "cat" / "0.png", ns=(-(10**18), -(10**18)))
+    check(settled, work)
+    check(settled, work)
+    assert len(hashed) == 6
 
 
 def test_any_damage_of_the_file_is_noticed(settled: Path, work: Path) -> None:
