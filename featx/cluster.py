@@ -298,6 +298,8 @@ def _import_ray() -> Any:
             'A cluster needs Ray, which is not installed. Run: pip install "featx[ray]"'
         )
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # It would print on stdout which workers died, between what commands say there.
+    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # read at import; warns if not
     logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
