@@ -76,7 +76,7 @@ def whole_files(mirror: Path) -> list[str]:
     """Return the names of the files in a mirror whose bytes are there."""
     names = []
     for path in mirror.rglob("*"):
-        away = path.with_name(f".{path.name}.away")
-        if path.is_file() and not path.name.startswith(".") and not away.exists():
-            names.append(path.relative_to(mirror).as_posix())
+        away, name = path.with_name(f".{path.name}.away"), path.relative_to(mirror).as_posix()
+        if path.is_file() and not away.exists() and "/." not in f"/{name}":
+            names.append(name)
     return sorted(names)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from featx.store.claim import Claim
 from featx.store.compact import SMALL_BYTES, compact, plan_compaction
 from featx.store.derive import derive_rows
 from featx.store.folders import ENTRY_FILE, PARTS, VIEW, entry_name, read_entry, write_entry
-from featx.store.mirror import fetch, refresh
+from featx.store.mirror import list_heads, refresh
 from featx.store.part import Part
 from featx.store.plan import EntryState, Rows
 from featx.store.publish import publish_view
@@ -131,14 +131,7 @@ class CacheEntry:
         ------
         CacheCorruptError
         """
-        found = []
-        for path in self.part_paths():
-            try:
-                with Part(path) as part:
-                    found.append(part.header["provenance"])
-            except CacheMissError:
-                continue  # removed since it was listed
-        return found
+        return [part.header["provenance"] for _, part, _ in self._heads()]
 
     def state(self, without: Collection[str] = ()) -> EntryState:
         """Return which rows are here, read afresh from the parts.
@@ -163,26 +156,18 @@ class CacheEntry:
         shapes: dict[str, TapShape] = {}
         taps: list[tuple[str, ...]] = []
         names_in: list[np.ndarray] = []
-        fetch(self.part_paths())
-        for path in self.part_paths():
-            if path.name in without:
-                continue
-            try:
-                part = Part(path)
-            except CacheMissError:
-                continue  # removed since it was listed
-            with part:
-                require_same_key(path, part.key, self.key)
-                for tap, shape in part.taps.items():
-                    if shapes.setdefault(tap, shape) != shape:
-                        raise part.corrupt(f"has tap {tap!r} in shape {shape.shape}")
-                taps.append(tuple(part.taps))
-                names_in.append(part.digests().array)
-                names.append(path.name)
-                seals.append(part.seal)
-                heights.append(part.n)
-                sizes.append(part.size)
-                compression = part.compression
+        for path, part, digests in self._heads(without):
+            require_same_key(path, part.key, self.key)
+            for tap, shape in part.taps.items():
+                if shapes.setdefault(tap, shape) != shape:
+                    raise part.corrupt(f"has tap {tap!r} in shape {shape.shape}")
+            taps.append(tuple(part.taps))
+            names_in.append(digests.array)
+            names.append(path.name)
+            seals.append(part.seal)
+            heights.append(part.n)
+            sizes.append(part.size)
+            compression = part.compression
         # Taps that lie in the same parts share their rows.
         sharing: dict[tuple[int, ...], list[str]] = {}
         for tap in shapes:
@@ -202,6 +187,21 @@ class CacheEntry:
             shapes,
             rows,
         )
+
+    def _heads(self, without: Collection[str] = ()) -> Iterator[tuple[Path, Part, Digests]]:
+        """Give each part with its digests, oldest first; its rows may not be on this machine."""
+        paths = [path for path in self.part_paths() if path.name not in without]
+        for path, head in zip(paths, list_heads(paths), strict=True):
+            try:
+                with Part(head) as part:
+                    yield path, part, part.digests()
+            except CacheMissError:
+                continue  # removed since it was listed
+            except CacheCorruptError:
+                if head == path:
+                    raise
+                with Part(path) as part:  # as a whole: it has more digests, or damage to name
+                    yield path, part, part.digests()
 
     def derive(self, wanted: Mapping[str, Digests], **writer_options: Any) -> int:
         """Compute and publish the rows of `RowPlan.derive`; see `derive_rows`."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -152,6 +152,26 @@ def fetch(paths: Iterable[Path]) -> None:
     cache = find_remote(wanted[0]) if wanted else None
     if cache is not None and not all(together(cache.get, [cache.name_of(p) for p in wanted])):
         cache.pull(cache.name_of(wanted[0].parent.parent))
+
+
+def list_heads(paths: Sequence[Path]) -> list[Path]:
+    """Return for each of the parts `paths` a file to read its header and digests from.
+
+    That is the part itself, but for large ones that are only in the store: of these a file that has
+    nothing but the beginning and the end.
+
+    Raises
+    ------
+    CacheError
+        The store cannot be read.
+    """
+    away = [p for p in paths if mark_of(p, AWAY).exists()]
+    cache = find_remote(away[0]) if away else None
+    if cache is None:
+        return list(paths)
+    found = together(cache.get_ends, [cache.name_of(p) for p in away])
+    heads = dict(zip(away, found, strict=True))
+    return [heads.get(path, path) for path in paths]
 
 
 def refresh(folder: Path) -> None:

@@ -41,6 +41,7 @@ _KEPT = re.compile(
     rf"{_NAME}/(dataset\.json|{_NAME}/(entry\.json|cache\.h5|parts/{_NAME}\.h5))", re.ASCII
 )
 """What a store's names must look like to be taken; nothing of that leaves the mirror."""
+_HEAD_BYTES, _END_BYTES = 4 << 20, 1 << 18  # of a part: its digests, and its trailer
 _TAIL_BYTES = 64  # of a view: they hold the checksum of its checksums
 _AT_ONCE = 16
 _PACKAGES = {"s3": '"featx[s3]"', "s3a": '"featx[s3]"', "gs": "gcsfs", "gcs": "gcsfs"}
@@ -156,10 +157,49 @@ class RemoteCache:
                 if _identity(path) == before:  # else it was published here meanwhile
                     os.replace(temp, path)
                 mark_of(path, AWAY).unlink(missing_ok=True)
+                self._ends(name).unlink(missing_ok=True)
         finally:
             with suppress(OSError):
                 temp.unlink(missing_ok=True)
         return True
+
+    def get_ends(self, name: str) -> Path:
+        """Fetch the beginning and the end of the part `name`, where most of it lies between them.
+
+        Returns
+        -------
+        Path
+            A file of the part's size with both, or the part where it was fetched as a whole or is
+            gone.
+
+        Raises
+        ------
+        CacheError, CacheWriteError
+        """
+        path, ends = self.root / name, self._ends(name)
+        size = path.stat().st_size if path.exists() else 0
+        if ends.exists() and ends.stat().st_size == size:
+            return ends
+        if size <= 2 * _HEAD_BYTES:
+            self.get(name)
+            return path
+        make_folder(ends.parent)
+        temp = temp_path(ends)
+        with self._talking(CacheError, "read", name) as (files, base):
+            try:
+                head = files.cat_file(f"{base}/{name}", start=0, end=_HEAD_BYTES)
+                end = files.cat_file(f"{base}/{name}", start=-_END_BYTES)
+            except FileNotFoundError:
+                return path
+        with reporting(ends), temp.open("wb") as file:
+            file.write(head)
+            file.seek(size - len(end))
+            file.write(end)
+            os.replace(temp, ends)
+        return ends
+
+    def _ends(self, name: str) -> Path:
+        return self.root / ".ends" / name
 
     def remove(self, name: str) -> None:
         """Remove `name` from the store; it may be gone already.
@@ -234,6 +274,7 @@ class RemoteCache:
         path = self.root / name
         with reporting(path):
             path.unlink(missing_ok=True)
+            self._ends(name).unlink(missing_ok=True)
             unmark(path)
         entry = self.root.joinpath(*Path(name).parts[:2])
         if not (entry / "entry.json").exists():

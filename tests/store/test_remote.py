@@ -12,17 +12,26 @@ import pytest
 import s3fs
 from bucket import Bucket, whole_files
 from click.testing import CliRunner
-from fake_cache import expected, extract, fake_rows, make_index, many_files
+from fake_cache import (
+    digest_of,
+    expected,
+    extract,
+    fake_key,
+    fake_rows,
+    make_index,
+    many_files,
+)
 from moto.server import ThreadedMotoServer
 
 from featx.cli import app
-from featx.errors import CacheError, CacheMissError, CacheWriteError, SpecError
+from featx.errors import CacheCorruptError, CacheError, CacheMissError, CacheWriteError, SpecError
 from featx.records import DatasetIndex
 from featx.store import (
     CacheEntry,
     gc,
     list_entries,
     load_features,
+    load_rows,
     local_cache,
     remove,
     repair,
@@ -168,6 +177,52 @@ def test_two_writers_at_once_leave_a_sound_cache(
     gc(three)
     rows = CacheEntry.at(view.parent).state().part_rows
     assert sum(rows) == len(index.samples)  # each once, also where both had computed it
+
+
+@pytest.mark.parametrize(("rows", "width", "whole"), [(150, 4096, False), (5000, 64, True)])
+def test_a_plan_needs_no_rows_of_large_parts(
+    bucket: Bucket,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    rows: int,
+    width: int,
+    whole: bool,
+) -> None:
+    monkeypatch.setattr("featx.store.remote._HEAD_BYTES", 1 << 18)
+    one = bucket.on(tmp_path / "one")
+    entry = CacheEntry.open(one, one / "toy", fake_key(), create=True)
+    digests = [digest_of(i) for i in range(rows)]
+    values = np.random.default_rng(0).random((rows, width), np.float32)
+    with entry.writer({"wide": (width,)}, provenance={"engine": "fake"}) as writer:
+        writer.append(digests, {"wide": values})
+
+    two = CacheEntry.at(bucket.on(tmp_path / "two") / "toy" / entry.path.name)
+    state = two.state()
+    assert two.provenances() == entry.provenances() == [{"engine": "fake"}]
+    assert state.seals == entry.state().seals
+    assert all(digest in state.rows["wide"] for digest in digests)
+    mirror = tmp_path / "two" / two.path.parents[1].name
+    assert [n for n in whole_files(mirror) if n.endswith(".h5")] == bucket.parts() * whole
+    np.testing.assert_array_equal(load_rows(two, "wide", digests[::-1]), values[::-1])
+    assert set(bucket.parts()) <= set(whole_files(mirror))
+    assert not [path for path in (mirror / ".ends").rglob("*.h5")]
+
+
+def test_damaged_digests_in_the_bucket_are_told_of_the_part(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("featx.store.remote._HEAD_BYTES", 1 << 18)
+    one = bucket.on(tmp_path / "one")
+    entry = CacheEntry.open(one, one / "toy", fake_key(), create=True)
+    digests = [digest_of(i) for i in range(150)]
+    with entry.writer({"wide": (4096,)}) as writer:
+        writer.append(digests, {"wide": np.ones((150, 4096), np.float32)})
+    (part,) = bucket.parts()
+    bucket.flip(part, digests[7].encode())
+    two = CacheEntry.at(bucket.on(tmp_path / "two") / "toy" / entry.path.name)
+    with pytest.raises(CacheCorruptError, match="damaged bytes in 'digests'") as caught:
+        two.state()
+    assert caught.value.path.endswith(part)
 
 
 # --- faults --------------------------------------------------------------------------------------
