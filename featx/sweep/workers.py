@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from multiprocessing import resource_tracker
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
@@ -173,13 +174,28 @@ def _run_once(
         parallel = Parallel(
             return_as="generator_unordered", batch_size=1, pre_dispatch="all", max_nbytes=None
         )
-        made = parallel(delayed(_run_apart)(index, task, threads) for index, task in tasks)
+        with _interrupts_held():
+            made = parallel(delayed(_run_apart)(index, task, threads) for index, task in tasks)
         try:
             yield from made
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what was not waited for
                 made.close()
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Hold Ctrl-C back until the block ends; processes begun in it never take it.
+
+    The terminal sends it to all of them, and they are ended from here.
+    """
+    resource_tracker.ensure_running()  # which would let it through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextmanager
@@ -247,7 +263,6 @@ def run_task(task: Task) -> list[Run]:
 
 def _run_apart(index: int, task: Task, threads: int) -> tuple[int, list[Run]]:
     """Run a task in a process that is there for nothing else, on so many threads."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the sender's, who ends this process
     # What is kept from task to task, and Keras, are no leak to be ended for.
     process_executor._MAX_MEMORY_LEAK_SIZE = math.inf
     with limit_threads(threads):
