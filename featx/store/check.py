@@ -134,13 +134,9 @@ def check_view(path: Path, key: ExtractionKey | None = None) -> list[Flaw]:
             for number, (name, seal) in enumerate(zip(view.parts, view.seals, strict=True)):
                 reason = _part_flaw(path.parent / name, seal)
                 if reason:
-                    rows = {
-                        row
-                        for tap in view.taps
-                        for part, row in view.places(tap).tolist()
-                        if part == number
-                    }
-                    flaws.append(Flaw(path.parent / name, tuple(sorted(rows)), reason))
+                    there = [p[p[:, 0] == number, 1] for p in map(view.places, view.taps)]
+                    rows = np.unique(np.concatenate(there))
+                    flaws.append(Flaw(path.parent / name, tuple(rows.tolist()), reason))
             return flaws
     except CacheCorruptError:
         return [Flaw(path, (), "truncated, or its trailer is damaged")]
