@@ -171,6 +171,7 @@ def classify_targets(
     """
     from featx.across import match_sources
     from featx.backbones import list_sizes
+    from featx.cluster import require_known
     from featx.compare import compare
     from featx.evaluate import check_count
     from featx.heads import parse_head
@@ -182,6 +183,8 @@ def classify_targets(
     from featx.views import find_sources, with_copies
 
     cache_dir = local_cache(cache_dir)
+    if cluster is not None:
+        require_known(cluster)
     specs = [parse_head(text) for text in heads]  # a wrong name is told before any work is done
     table = None if attributes is None else read_attributes(attributes)
 

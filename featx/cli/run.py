@@ -42,6 +42,10 @@ from featx.cli import options
     is_flag=True,
     help="Only show the stages, what is cached, and about how long they take.",
 )
+@options.cluster(
+    "Extract and fit heads on a Ray cluster: auto is the one that this machine is part of; local "
+    "is this machine. Networks are trained here."
+)
 @options.cache_dir
 @options.runs_dir
 @options.output
@@ -53,6 +57,7 @@ def run(
     epochs: int | None,
     image_size: int | None,
     only_plan: bool,
+    cluster: str | None,
     cache_dir: Path,
     runs_dir: Path,
     as_json: bool,
@@ -91,7 +96,7 @@ def run(
         else:
             click.echo(plan_text(plan, estimates))
         return
-    outcome = run_recipe(recipe, **asked, tell=None if quiet else _tell)
+    outcome = run_recipe(recipe, **asked, cluster=cluster, tell=None if quiet else _tell)
     if as_json:
         options.echo_json(outcome_json(outcome))
     else:

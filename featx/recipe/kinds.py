@@ -13,7 +13,7 @@ from featx.registry import Registry, near_misses
 
 RESERVED = {
     "data", "cache_dir", "runs_dir", "progress", "name", "dry_run", "test_on", "attributes",
-    "resume",
+    "resume", "cluster",
 }  # fmt: skip
 """Arguments that the run itself gives."""
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from featx.cluster import require_known
 from featx.errors import FeatxError
 from featx.recipe.kinds import STAGE_KINDS
 from featx.recipe.markdown import outcome_markdown
@@ -33,6 +34,7 @@ def run_recipe(
     image_size: int | None = None,
     cache_dir: str | os.PathLike[str] = "features",
     runs_dir: str | os.PathLike[str] = "runs",
+    cluster: str | None = None,
     progress: bool = False,
     tell: Tell | None = None,
 ) -> Outcome:
@@ -42,6 +44,9 @@ def run_recipe(
     ----------
     recipe, data, weights, limit_per_class, epochs, image_size, cache_dir, runs_dir, progress
         As `plan_recipe`.
+    cluster : str, optional
+        As `featx.extract` and `featx.classify`, for stages of these kinds. Networks are trained in
+        this process.
     tell : callable, optional
         Told one line as each stage begins and ends.
 
@@ -55,11 +60,15 @@ def run_recipe(
     ------
     RecipeError
         As `plan_recipe`, before any stage runs.
+    SpecError
+        There is no such cluster.
     RunError
         Another process runs the same recipe in the same folder.
     FeatxError
         A stage that failed; the message begins with its name. What was finished is kept.
     """
+    if cluster is not None:
+        require_known(cluster)
     plan = plan_recipe(
         recipe,
         data=data,
@@ -88,7 +97,7 @@ def run_recipe(
                 say(f"{label}: done before")
             else:
                 say(label)
-                seconds = _run_step(plan, step, state, progress)
+                seconds = _run_step(plan, step, state, cluster, progress)
                 ran.append(step.stage.name)
                 say(f"{label}: {seconds:.1f} s")
         outcome = read_outcome(plan, state, tuple(ran))
@@ -121,7 +130,9 @@ def _is_due(plan: Plan, step: Step, number: int, state: RunState) -> bool:
     )
 
 
-def _run_step(plan: Plan, step: Step, state: RunState, progress: bool) -> float:
+def _run_step(
+    plan: Plan, step: Step, state: RunState, cluster: str | None, progress: bool
+) -> float:
     """Run one stage and note its end; return the seconds it took."""
     kind = STAGE_KINDS.get(step.stage.kind)
     assert step.data is not None
@@ -129,6 +140,7 @@ def _run_step(plan: Plan, step: Step, state: RunState, progress: bool) -> float:
         **step.settings,
         "cache_dir": plan.cache_dir,
         "runs_dir": plan.folder,
+        "cluster": cluster,
         "progress": progress,
     }
     function = kind.load()

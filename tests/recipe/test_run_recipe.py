@@ -7,6 +7,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,27 @@ def test_all_stages_and_what_they_found(write: Write, run: Callable[..., Any]) -
     assert text == outcome_markdown(outcome)
     for word in ("# Small", "A study of noise", "their SVC", "0.250 / ", "90.0 s / "):
         assert word in text, word
+
+
+def test_a_cluster_is_given_to_the_stages_that_know_one(
+    write: Write, run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, str | None]] = []
+    for module, name in (("featx.extract", "extract"), ("featx.classify", "classify_targets")):
+        original = getattr(import_module(module), name)
+
+        def told(*args: Any, original: Any, cluster: str | None, **options: Any) -> Any:
+            asked.append((original.__name__, cluster))
+            return original(*args, **options)
+
+        wrapped = functools.wraps(original)(functools.partial(told, original=original))
+        monkeypatch.setattr(import_module(module), name, wrapped)
+    with pytest.raises(SpecError, match="Unknown cluster 'moon'"):
+        run(write(), cluster="moon")
+    outcome, _ = run(write(), cluster="local")
+    assert asked == [("extract", "local"), *[("classify_targets", "local")] * 2]
+    again, _ = run(write())  # not another run: results do not depend on where they are made
+    assert (again.ran, again.plan.folder) == ((), outcome.plan.folder)
 
 
 def test_the_second_time_nothing_is_run(
