@@ -10,6 +10,7 @@ import os
 import re
 import socket
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -78,6 +79,19 @@ def connect(where: str) -> Iterator[None]:
             yield
     finally:
         ray.shutdown()
+
+
+def prepare(where: str) -> None:
+    """Begin to import Ray, which takes seconds, for a `connect` and a `stream` to come.
+
+    Raises
+    ------
+    SpecError
+        `where` is nothing that `connect` knows.
+    """
+    require_known(where)
+    if is_installed():
+        threading.Thread(target=_import_data, name="import ray", daemon=True).start()
 
 
 def require_known(where: str) -> None:
@@ -187,8 +201,7 @@ def _run(
     arguments: Sequence[Any],
     room: Room,
 ) -> Iterator[Row]:
-    import ray.data
-
+    ray = _import_data()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -298,11 +311,16 @@ def _import_ray() -> Any:
             'A cluster needs Ray, which is not installed. Run: pip install "featx[ray]"'
         )
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # It would print on stdout which workers died, between what commands say there.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".*")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # read at import; warns if not
     logging.getLogger("ray").setLevel(logging.ERROR)
     import ray
+
+    return ray
+
+
+def _import_data() -> Any:
+    _import_ray()
+    import ray.data
 
     return ray
 

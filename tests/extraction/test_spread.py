@@ -82,6 +82,7 @@ class Stages:
 def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
     monkeypatch.setattr("featx.cluster.connect", lambda where: nullcontext())
+    monkeypatch.setattr("featx.cluster.prepare", lambda where: None)
     monkeypatch.setattr("featx.cluster.find_room", lambda use_gpus: Room(1, 0, 2))
     monkeypatch.setattr(dispatch, "stream", stages)
     monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width: 4)
