@@ -24,7 +24,7 @@ from featx.store.folders import (
     read_dataset,
     read_entry,
 )
-from featx.store.mirror import distrust
+from featx.store.mirror import distrust, fetch
 from featx.store.part import Part
 from featx.store.view import View
 
@@ -213,7 +213,9 @@ def _checks(folder: Path) -> Iterator[PartCheck]:
     """Give what is found in the entry at `folder`, piece by piece."""
     key, flaws = check_entry_file(folder)
     yield PartCheck(0, tuple(flaws))
-    for path in sorted((folder / PARTS).glob("*.h5")):
+    paths = sorted((folder / PARTS).glob("*.h5"))
+    fetch(paths)
+    for path in paths:
         try:
             yield check_part(path, key)
         except CacheMissError:

@@ -208,11 +208,11 @@ class RemoteCache:
         ------
         CacheWriteError
         """
-        with self._talking(CacheWriteError, "remove", name) as (files, base):
-            try:
-                files.rm_file(f"{base}/{name}")
-            except FileNotFoundError:
-                return
+        talking = self._talking(CacheWriteError, "remove", name)
+        with talking as (files, base), suppress(FileNotFoundError):
+            files.rm_file(f"{base}/{name}")
+        with reporting(self.root):
+            self._ends(name).unlink(missing_ok=True)
 
     @contextmanager
     def _talking(

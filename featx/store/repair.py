@@ -34,7 +34,7 @@ from featx.store.folders import (
     entry_name,
     write_entry,
 )
-from featx.store.mirror import distrust, forget
+from featx.store.mirror import distrust, fetch, forget
 from featx.store.part import Part
 from featx.store.plan import NO_ROWS
 from featx.store.view import View
@@ -98,7 +98,9 @@ def _repair_entry(folder: Path, report: dict[str, Any]) -> None:
             _remove(folder / ENTRY_FILE, report)
         else:
             write_entry(folder, key)
-    checks = {path: check_part(path, key) for path in sorted((folder / PARTS).glob("*.h5"))}
+    paths = sorted((folder / PARTS).glob("*.h5"))
+    fetch(paths)
+    checks = {path: check_part(path, key) for path in paths}
     with suppress(CacheMissError):
         flaws += check_view(folder / VIEW, key)
     flaws += [flaw for check in checks.values() for flaw in check.flaws]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -37,6 +38,7 @@ from featx.store import (
     repair,
     verify,
 )
+from featx.store.owner import Owner, this_process
 from featx.store.remote import RemoteCache
 
 SMALL = {"part_bytes": 3000}
@@ -330,6 +332,30 @@ def test_a_view_that_could_not_be_sent_counts_for_nothing(
     assert len(load_features(view).X) == 12  # as everybody else sees it
     extract(one, second)
     assert len(load_features(entry_url(bucket)).X) == 15
+
+
+def test_what_a_living_process_is_about_to_send_is_left_to_it(
+    bucket: Bucket, tmp_path: Path, index: DatasetIndex
+) -> None:
+    entry = extract(bucket.on(tmp_path / "one"), index, **SMALL)
+    process = subprocess.Popen(["sleep", "120"])
+    try:
+        tag = Owner("", process.pid, 0, this_process().machine).tag
+        part = entry.parts_dir / "later.h5"
+        part.write_bytes(b"new")
+        entry.view_path.write_bytes(b"new")
+        for path in (part, entry.view_path):
+            path.with_name(f".{path.name}.unsent").write_text(tag)
+        bucket.on(tmp_path / "one")
+        assert part.read_bytes() == entry.view_path.read_bytes() == b"new"
+        assert not [key for key in bucket.parts() if key.endswith("later.h5")]
+    finally:
+        process.kill()
+        process.wait()
+    bucket.on(tmp_path / "one")
+    assert [key for key in bucket.parts() if key.endswith("later.h5")]
+    assert load_features(entry.path).paths == tuple(s.relpath for s in index.samples)
+    assert not [path for path in entry.path.rglob(".*.unsent")]
 
 
 def test_names_in_a_bucket_cannot_leave_the_mirror(
