@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 from joblib.parallel import ParallelBackendBase
@@ -43,8 +44,12 @@ class RayTasks(ParallelBackendBase):
         """Send a task."""
         future = self._tasks.submit(func)
         if callback is not None:
-            future.add_done_callback(lambda done: self._telling.submit(callback, done))
+            future.add_done_callback(lambda done: self._tell(callback, done))
         return future
+
+    def _tell(self, callback: Any, done: Future[Any]) -> None:
+        with suppress(RuntimeError):  # of what was cancelled nobody wants to know
+            self._telling.submit(callback, done)
 
     def retrieve_result_callback(self, out: Future[Any]) -> Any:
         """Return what a task that is done returned, or raise what it raised."""
