@@ -74,6 +74,8 @@ class Texts(Column):
         """Return `texts` as a column."""
         if isinstance(texts, Texts):
             return texts
+        if isinstance(texts, Coded):
+            return texts.spelled()
         builder = TextsBuilder()
         for text in texts:
             builder.append(text)
@@ -222,6 +224,14 @@ class Coded(Column):
     def take(self, rows: np.ndarray) -> Self:
         """Return the texts of `rows` (numbers, or a mask) as a column."""
         return type(self)(self.codes[rows], self.names)
+
+    def spelled(self) -> Texts:
+        """Return each row's text in full."""
+        names = [name.encode("utf-8", "surrogateescape") for name in self.names]
+        return join_texts(
+            [names[code] for code in self.codes[first : first + _BLOCK].tolist()]
+            for first in range(0, len(self), _BLOCK)
+        )
 
     def numbers(self, names: Sequence[str]) -> np.ndarray:
         """Return the index into `names` of each row's text, int32.

@@ -12,12 +12,12 @@ import numpy as np
 import xxhash
 from h5py import h5d, h5p, h5s, h5t
 
-from featx.columns import Texts
+from featx.columns import Finder, Texts
 from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import FORMAT_VERSION, DatasetIndex, ExtractionKey, Samples, to_json
 from featx.store.folders import PARTS
 from featx.store.layout import Layout
-from featx.store.plan import LOST, NO_ROWS, EntryState, Rows
+from featx.store.plan import NO_ROWS, EntryState
 from featx.store.sealed import SealedFile, seal
 from featx.store.tap import TapShape
 from featx.store.texts import write_texts
@@ -42,7 +42,7 @@ def publish_view(
     samples = _kept(index, quarantined)
     rows = _places(state, samples, taps, path, keep_lost)
     shown = {tap: state.shapes[tap] for tap in rows}
-    labels = _labels(index, samples)
+    labels, groups = _labels(index, samples), Texts.of(samples.groups)
     used = np.unique(np.concatenate([r[:, 0] for r in rows.values()]))
     used = used[used >= 0]
     for places in rows.values():
@@ -51,7 +51,9 @@ def publish_view(
     names, seals = ([values[i] for i in used] for values in (state.parts, state.seals))
     left_out = sorted({*quarantined, *index.unreadable})
     source = str(provenance.get("source", ""))
-    fingerprint = _fingerprint(key, index, source, samples, labels, left_out, rows, names, seals)
+    fingerprint = _fingerprint(
+        key, index, source, samples, groups, labels, left_out, rows, names, seals
+    )
     if _is_current(path, fingerprint):
         return path
 
@@ -70,7 +72,7 @@ def publish_view(
         layout.place("splits", _splits(samples))
         for name, texts in {
             "paths": samples.relpaths,
-            "groups": samples.groups,
+            "groups": groups,
             "targets": index.targets,
             "quarantined/paths": [p for p, _ in left_out],
             "quarantined/reasons": [r for _, r in left_out],
@@ -113,7 +115,7 @@ def _kept(index: DatasetIndex, quarantined: Sequence[tuple[str, str]]) -> Sample
     if quarantined:
         named = {path for path, _ in quarantined}
         bad = np.fromiter((path in named for path in samples.relpaths), bool, len(samples))
-        keep &= ~Rows.of(dict.fromkeys(samples.digests.take(bad), LOST)).holds(samples.digests)
+        keep &= Finder(samples.digests.take(bad)).find(samples.digests) < 0
     return samples if keep.all() else samples.take(keep)
 
 
@@ -163,6 +165,7 @@ def _fingerprint(
     index: DatasetIndex,
     source: str,
     samples: Samples,
+    groups: Texts,
     labels: np.ndarray,
     left_out: Sequence[tuple[str, str]],
     rows: Mapping[str, np.ndarray],
@@ -176,9 +179,9 @@ def _fingerprint(
     state = xxhash.xxh3_128()
     head = [index.name, source, index.classes, index.targets, left_out, names, seals, list(rows)]
     state.update(json.dumps([FORMAT_VERSION, key.canonical(), head]).encode())
-    for column in (samples.relpaths, Texts.of(samples.groups)):
-        for block in column.encoded():
-            state.update(b"\0".join(block) + b"\n\0")
+    for texts in (samples.relpaths, groups):
+        state.update(np.diff(texts.offsets).data)
+        state.update(texts.blob[texts.offsets[0] : texts.offsets[-1]].data)
     for values in (labels, samples.digests.array, _splits(samples), *rows.values()):
         state.update(np.ascontiguousarray(values).data.cast("B"))
     return state.hexdigest()
