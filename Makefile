@@ -68,7 +68,7 @@ check: $(STAMP)  ## Lint, type-check, and check the installed packages
 docs: $(STAMP)  ## Write the reference pages, docs/commands.md and docs/api.md, anew
 	$(BIN)/python docs/generate.py
 
-bench-%: $(STAMP)  ## Run one benchmark: heads, extract, store, decode, cluster; tables go to benchmarks/results
+bench-%: $(STAMP)  ## Run one benchmark: heads, extract, store, decode, cluster, scale; tables go to benchmarks/results
 	$(BIN)/python benchmarks/bench_$*.py $(ARGS)
 
 faults: $(STAMP)  ## Kill, flip, truncate and fill disks for real; count what is lost

@@ -117,7 +117,7 @@ def size(value: float) -> str:
 
 # --- the plot ----------------------------------------------------------------------------------
 
-WIDTH, HEIGHT, LEFT, TOP, PANEL = 760, 330, 62, 34, 300
+WIDTH, HEIGHT, LEFT, TOP, PANEL = 790, 330, 62, 34, 300
 
 
 def draw(lines: Lines) -> str:
@@ -157,7 +157,8 @@ def _panel(
     for power in range(low_y, high_y + 1):
         y = at(10**low_x, 10**power).split(",")[1]
         out.append(f'<path d="M{left},{y}h{PANEL}" stroke="#dddddd"/>')
-        out.append(f'<text x="{left - 6}" y="{y}" text-anchor="end">{10.0**power:g} {unit}</text>')
+        tick = f'<text x="{left - 6}" y="{float(y) + 4:.1f}" text-anchor="end">'
+        out.append(f"{tick}{10.0**power:g} {unit}</text>")
     for power in range(round(low_x), round(high_x) + 1):
         x = at(10**power, 10**low_y).split(",")[0]
         out.append(f'<text x="{x}" y="{bottom + 16}" text-anchor="middle">{10**power:,}</text>')
