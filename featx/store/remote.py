@@ -37,9 +37,7 @@ NOTE = ".featx-mirror.json"
 """In a mirror's root: the URL that it mirrors."""
 UNSENT, AWAY = "unsent", "away"
 _NAME = r"[\w+-][\w.+-]*"
-_KEPT = re.compile(
-    rf"{_NAME}/(dataset\.json|{_NAME}/(entry\.json|cache\.h5|parts/{_NAME}\.h5))", re.ASCII
-)
+_KEPT = re.compile(rf"{_NAME}/(dataset\.json|{_NAME}/(entry\.json|cache\.h5|parts/{_NAME}\.h5))")
 """What a store's names must look like to be taken; nothing of that leaves the mirror."""
 _HEAD_BYTES, _END_BYTES = 4 << 20, 1 << 18  # of a part: its digests, and its trailer
 _TAIL_BYTES = 64  # of a view: they hold the checksum of its checksums

@@ -89,6 +89,16 @@ def test_another_machine_reads_the_same_rows(
     assert verify(two)["bad"] == []
 
 
+def test_a_data_set_may_have_any_name(bucket: Bucket, tmp_path: Path) -> None:
+    index = make_index(many_files(9), "+Fotos für später, Тест")
+    extract(bucket.on(tmp_path / "one"), index)
+    (view,) = bucket.on(tmp_path / "two").glob("*/*/cache.h5")
+    found = load_features(view)
+    assert found.dataset == index.name
+    np.testing.assert_array_equal(found.X, expected(index, "avg"))
+    assert same_as_bucket(tmp_path / "two" / view.parents[2].name, bucket)
+
+
 def test_parts_are_fetched_when_they_are_opened(
     bucket: Bucket, tmp_path: Path, index: DatasetIndex
 ) -> None:
