@@ -271,8 +271,13 @@ def _run_apart(index: int, task: Task, threads: int) -> tuple[int, list[Run]]:
 
 @contextmanager
 def limit_threads(threads: int) -> Iterator[None]:
-    """Use so many threads, for linear algebra and Keras too, where it is not imported yet."""
-    names = ("LOKY_MAX_CPU_COUNT", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
-    os.environ.update(dict.fromkeys(names, str(threads)))
+    """Use so many threads, for linear algebra and for Keras where it is not imported yet.
+
+    Of a GPU that several processes see, each takes what it uses and not all there is.
+    """
+    counts = ("LOKY_MAX_CPU_COUNT", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS")
+    os.environ.update(dict.fromkeys(counts, str(threads)))
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     with threadpool_limits(threads):
         yield

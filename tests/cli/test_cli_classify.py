@@ -203,3 +203,10 @@ def test_unknown_views_are_one_line(cli: Cli, photos: Path) -> None:
     status, _, err = cli("extract", photos, "-w", "random", "--views", "flop")
     assert status == 1
     assert "flip,3" in err
+
+
+def test_an_unknown_cluster_is_told_before_any_work(cli: Cli, photos: Path) -> None:
+    for words in (("classify", photos), ("run", "vgg-svm")):
+        status, _, err = cli(*words, "--cluster", "moon")
+        assert status == 1
+        assert err == "Error: Unknown cluster 'moon'. Use auto, local, or ray://HOST:PORT.\n"
