@@ -29,12 +29,13 @@ Row = dict[str, Any]
 
 _NOTICE = re.compile(rb".*Set ray log level|\s*$")
 
-# What a stage takes of each of an actor's cores. The two come to one, so that both stages have
-# room on a node of a single core; no two actors share a core, and the system shares it out
-# between a graph and the decoding for it.
-_ACTOR_SHARE, _TASK_SHARE = 0.6, 0.4
+# What an actor of the second stage takes of each of its cores, and one of the first stage of one
+# core. Both have room on a node of a single core, whichever comes first, and no two of the second
+# share a core. Those of the first wait most of the time, and the system shares out the rest.
+_SECOND_SHARE, _FIRST_SHARE = 0.6, 0.2
 
 
+MOST_ACTORS = 1024
 MOST_DEATHS = 10
 """Actors that may die one after the other while they start, before the run is given up."""
 
@@ -112,11 +113,14 @@ class Room:
         Of an actor: 1 where the cluster has any, else 0.
     actors : int
         That there is room for now. Nodes come and go.
+    all_cores : int
+        Of the nodes, beside those that actors with a GPU keep busy.
     """
 
     cores: int
     gpus: int
     actors: int
+    all_cores: int
 
 
 def find_room(use_gpus: bool = True) -> Room:
@@ -138,25 +142,21 @@ def find_room(use_gpus: bool = True) -> Room:
     ray = _import_ray()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     gpus = sum(int(node.get("GPU", 0)) for node in nodes)
-    if gpus and use_gpus:
-        return Room(0, 1, gpus)
     cores = [int(node.get("CPU", 0)) for node in nodes if node.get("CPU", 0) >= 1]
+    if gpus and use_gpus:
+        return Room(0, 1, gpus, max(1, sum(cores) - gpus))
     if not cores:
         raise ClusterError(
             "The cluster has no CPU to work with. Start its nodes without --num-cpus 0, or wait "
             "for workers to join."
         )
-    return Room(min(cores), 0, sum(n // min(cores) for n in cores))
+    return Room(min(cores), 0, sum(n // min(cores) for n in cores), sum(cores))
 
 
 def stream(
-    rows: Sequence[Row],
-    task: Callable[[Row], Row],
-    actor: type,
-    arguments: Sequence[Any],
-    room: Room,
+    rows: Sequence[Row], first: type, second: type, arguments: Sequence[Any], room: Room
 ) -> Iterator[Row]:
-    """Send rows through a stage of tasks and a stage of actors of Ray Data.
+    """Send rows through two stages of Ray Data, with a pool of actors each.
 
     The stages run at the same time on all nodes, and what lies between them is bounded. Whatever a
     worker or node that is lost had in work is done again elsewhere.
@@ -164,15 +164,14 @@ def stream(
     Parameters
     ----------
     rows : sequence of dict
-        Of numbers, texts or bytes; each is handed on by itself.
-    task : callable
-        Takes a row and returns one; it has a part of a core.
-    actor : type
-        Its instances, made of `arguments`, take a row and return one; two calls of an instance
-        may run at once.
+        Of texts and of bytes or arrays of them, which come in as buffers that cannot be written;
+        each row is handed on by itself.
+    first : type
+        Its instances, made of `arguments`, take a row and return one, with a core each at most.
+    second : type
+        The same, with `room` each; two calls of an instance may run at once.
     arguments : sequence
     room : Room
-        Of an instance.
 
     Yields
     ------
@@ -185,7 +184,7 @@ def stream(
         The cluster is gone, or its workers fail time and again.
     """
     ray = _import_ray()
-    call = (rows, task, actor, arguments, room)
+    call = (rows, first, second, arguments, room)
     try:
         yield from _relayed(ray, call) if ray.util.client.ray.is_connected() else _run(*call)
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -195,11 +194,7 @@ def stream(
 
 
 def _run(
-    rows: Sequence[Row],
-    task: Callable[[Row], Row],
-    actor: type,
-    arguments: Sequence[Any],
-    room: Room,
+    rows: Sequence[Row], first: type, second: type, arguments: Sequence[Any], room: Room
 ) -> Iterator[Row]:
     ray = _import_data()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -207,26 +202,83 @@ def _run(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = MOST_DEATHS
-    # The size of the pool follows the nodes: it starts with what there is room for.
-    pool = ray.data.ActorPoolStrategy(
+    # Pools follow the nodes and the work; they start with what there is room for now. Actors in
+    # the first stage too: Ray ends the processes of tasks that pause, and starting them is dear.
+    firsts = ray.data.ActorPoolStrategy(
         min_size=1,
-        max_size=max(2 * room.actors, 1024),
+        max_size=max(room.all_cores, MOST_ACTORS),
+        initial_size=min(room.actors, room.all_cores),
+    )
+    seconds = ray.data.ActorPoolStrategy(
+        min_size=1,
+        max_size=max(room.actors, MOST_ACTORS),
         initial_size=room.actors,
         max_tasks_in_flight_per_actor=3,
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,
     )
-    decoded = ray.data.from_items(list(rows), override_num_blocks=len(rows)).map(
-        task, num_cpus=1 if room.gpus else _TASK_SHARE
-    )
-    done = decoded.map(
-        actor,
-        compute=pool,
-        fn_constructor_args=tuple(arguments),
-        num_cpus=1 if room.gpus else _ACTOR_SHARE * room.cores,
-        num_gpus=room.gpus or None,
+    tables = {"batch_format": "pyarrow", "batch_size": 1}  # whose buffers need not be copied
+    done = (
+        ray.data.from_arrow([_table(row) for row in rows])
+        .map_batches(
+            _stage(first),
+            compute=firsts,
+            fn_constructor_args=(first, arguments),
+            num_cpus=1 if room.gpus else _FIRST_SHARE,
+            **tables,
+        )
+        .map_batches(
+            _stage(second),
+            compute=seconds,
+            fn_constructor_args=(second, arguments),
+            num_cpus=1 if room.gpus else _SECOND_SHARE * room.cores,
+            num_gpus=room.gpus or None,
+            **tables,
+        )
     )
     yield from done.iter_rows()
+
+
+class _Stage:
+    """An object that takes rows as one that takes tables of one row."""
+
+    def __init__(self, kind: type, arguments: Sequence[Any]) -> None:
+        self._object = kind(*arguments)
+
+    def __call__(self, table: Any) -> Any:
+        return _table(self._object(_row(table)))
+
+
+def _stage(kind: type) -> type:
+    """Return the class of a stage, under the name that Ray is to call it by."""
+    return type(kind.__name__, (_Stage,), {})
+
+
+def _table(row: Row) -> Any:
+    """Return a row as an Arrow table; what is no text is taken as bytes, and not copied."""
+    import numpy as np
+    import pyarrow
+
+    columns = {}
+    for name, value in row.items():
+        if isinstance(value, str):
+            columns[name] = pyarrow.array([value])
+        else:
+            data = pyarrow.py_buffer(value)
+            ends = pyarrow.py_buffer(np.array([0, data.size], np.int64))
+            columns[name] = pyarrow.Array.from_buffers(
+                pyarrow.large_binary(), 1, [None, ends, data]
+            )
+    return pyarrow.table(columns)
+
+
+def _row(table: Any) -> Row:
+    """Return the row of a table; bytes as buffers into it."""
+    row = {}
+    for name in table.column_names:
+        value = table.column(name)[0]
+        row[name] = value.as_py() if str(value.type) == "string" else value.as_buffer()
+    return row
 
 
 def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:

@@ -25,7 +25,7 @@ from featx.store.part import Part
 
 pytestmark = pytest.mark.slow
 
-ACTOR = "MapWorker(Map(Forwarder))"
+ACTOR = "MapBatches(Forwarder)"
 IMAGES = 360
 
 

@@ -23,7 +23,7 @@ from featx.store import load_features, verify
 
 pytestmark = pytest.mark.slow
 
-ACTOR = "MapWorker(Map(Forwarder))"
+ACTOR = "MapBatches(Forwarder)"
 IMAGES = 240
 
 

@@ -73,7 +73,7 @@ def spread_work(
     )
     rows = [block.row() for block in cut_blocks(work, wanted, paths, room.actors)]
     told = False
-    for row in stream(rows, Decoder(work), Forwarder, (work,), room):
+    for row in stream(rows, Decoder, Forwarder, (work,), room):
         block = Block.of(row)
         block.raise_error()
         bad = block.bad | {d: r for d, r in block.unread.items() if _is_lost(paths[d], d, block)}

@@ -2,7 +2,7 @@
 
 ::
 
-    block ─► Decoder (tasks) ─► Forwarder (an actor a worker, with its graphs) ─► parts
+    block ─► Decoder (actors) ─► Forwarder (actors, each with its graphs) ─► parts
 
 A block is some hundred images that lack the same taps. Its rows become one part a backbone, whose
 name follows from the run and the block: a block that is done again, because a worker was lost,
@@ -185,7 +185,7 @@ class Block:
         """Read the block of a row."""
         return cls(**json.loads(row["block"]))
 
-    def row(self, **pixels: bytes) -> Row:
+    def row(self, **pixels: Any) -> Row:
         """Return it as a row; in ASCII, as a path may hold bytes that are not UTF-8."""
         return {"block": json.dumps(asdict(self)), **pixels}
 
@@ -208,7 +208,6 @@ class Decoder:
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self.__name__ = "decode"  # what Ray calls the stage
 
     def __call__(self, row: Row) -> Row:
         """Return the block with the pixels of its sound images."""
@@ -232,7 +231,7 @@ class Decoder:
                 for spec, image in images.items():
                     pixels[spec].append(image)
         block.decode_seconds = time.perf_counter() - started
-        columns = [np.stack(found).tobytes() if found else b"" for found in pixels.values()]
+        columns = [np.stack(found) if found else b"" for found in pixels.values()]
         return block.row(**{f"pixels{i}": column for i, column in enumerate(columns)})
 
 

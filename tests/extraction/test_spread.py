@@ -63,11 +63,11 @@ class Stages:
         self.before_last: Callable[[], object] = lambda: None
 
     def __call__(
-        self, rows: Sequence[Row], task: Decoder, actor: type[Forwarder], arguments: Any, room: Room
+        self, rows: Sequence[Row], first: type, second: type, arguments: Any, room: Room
     ) -> Iterator[Row]:
         self.rows, (self.work,) = list(rows), arguments
         self.before_first()
-        worker = actor(*arguments)
+        task, worker = first(*arguments), second(*arguments)
         for number, row in enumerate(rows):
             if number == len(rows) - 1:
                 self.before_last()
@@ -83,7 +83,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     stages = Stages()
     monkeypatch.setattr("featx.cluster.connect", lambda where: nullcontext())
     monkeypatch.setattr("featx.cluster.prepare", lambda where: None)
-    monkeypatch.setattr("featx.cluster.find_room", lambda use_gpus: Room(1, 0, 2))
+    monkeypatch.setattr("featx.cluster.find_room", lambda use_gpus: Room(1, 0, 2, 2))
     monkeypatch.setattr(dispatch, "stream", stages)
     monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width: 4)
     monkeypatch.setattr(spread, "limit_threads", lambda count: None)
