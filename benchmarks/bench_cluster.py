@@ -1,7 +1,7 @@
 """A local cluster of nodes of one core against one process with the same cores, end to end.
 
     python benchmarks/bench_cluster.py --data photos --weights mobilenet.weights.h5
-    python benchmarks/bench_cluster.py --rounds 5 --backbone 'mobilenet(alpha=0.25)'
+    python benchmarks/bench_cluster.py --rounds 5 --times 4
 
 Both are the command `featx extract` in a process of its own, into an empty cache, in turn: first
 one, then the other, the other way round in the next round. What is counted is the time from the
@@ -9,6 +9,9 @@ start of the command to its end: Python and its imports, indexing, starting work
 graphs there, decode, forward, writing, and the view. The cluster itself runs already, as clusters
 do; its start is told beside. Medians over the rounds are told, and the overhead is the median of
 the rounds' own, of the cluster's time over one process's.
+
+Starting takes the cluster longer, once a run, whatever its length: --times 4 runs four times as
+many photos (copies that differ in a byte after their end), which tells the one from the other.
 
 Without --data, photos and weights come from $FEATX_SHARED, else from ../shared beside the checkout.
 Results go to benchmarks/results/cluster.json and .md.
@@ -60,6 +63,18 @@ def extract(args: argparse.Namespace, cache: Path, env: dict[str, str], *more: s
             raise SystemExit(f"{' '.join(command)} failed")
         out.seek(0)
         return json.load(out) | {"clock": seconds, "first": first}
+
+
+def multiply(photos: Path, times: int, folder: Path) -> Path:
+    """Return a folder with every photo `times` times, each with other bytes."""
+    for path in sorted(p for p in photos.rglob("*") if p.is_file()):
+        target = folder / path.relative_to(photos)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        data = path.read_bytes()
+        for number in range(times):
+            copy = target.with_stem(f"{target.stem}-{number}")
+            copy.write_bytes(data + bytes([number]) * (number > 0))
+    return folder
 
 
 def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -144,6 +159,7 @@ def main() -> None:
     parser.add_argument("--precision", default="float32")
     parser.add_argument("--nodes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--times", type=int, default=1, help="as many photos (1)")
     parser.add_argument("--warm-up", type=int, default=1, help="rounds that do not count (1)")
     parser.add_argument("--out", type=Path, default=HERE / "results", help="folder of the results")
     args = parser.parse_args()
@@ -156,6 +172,8 @@ def main() -> None:
         "precision": args.precision,
     }
     with tempfile.TemporaryDirectory() as folder:
+        if args.times > 1:
+            args.data = multiply(args.data, args.times, Path(folder) / "photos")
         document |= measure(args, Path(folder))
     (args.out / "cluster.json").write_text(json.dumps(document, indent=1) + "\n")
     (args.out / "cluster.md").write_text(markdown(document))
