@@ -414,4 +414,5 @@ def _hint() -> str:
 
 def _reason(error: Exception) -> str:
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= 300 else f"… {text[-300:]}"  # what was at fault is said last
+    # The kind of error is said first, and of a traceback what was at fault last.
+    return text if len(text) <= 400 else f"{text[:200]} … {text[-200:]}"
