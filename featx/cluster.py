@@ -75,11 +75,12 @@ def connect(where: str) -> Iterator[None]:
             ray.init(where, **options)
     except Exception as error:  # Ray raises errors of many kinds, its transport's among them
         raise ClusterError(_unreachable(where, error)) from error
-    try:
-        with redirect_stdout(sys.stderr):  # where Ray tells of dead workers: stdout is for results
+    # Ray tells on stdout of workers that died, of some only as it ends; stdout is for results.
+    with redirect_stdout(sys.stderr):
+        try:
             yield
-    finally:
-        ray.shutdown()
+        finally:
+            ray.shutdown()
 
 
 def prepare(where: str) -> None:
