@@ -91,9 +91,11 @@ def extended(points: list[tuple[int, dict[str, float]]], what: str) -> float:
 
 def machine_line(machine: Mapping[str, Any]) -> str:
     """Return what it ran on."""
+    load = machine["load_average_at_start"]
+    busy = " Others were at work on it: the times are too long." if load > 1 else ""
     return (
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']:.0f} GiB; "
-        f"load at the start {machine['load_average_at_start']}.\n"
+        f"load at the start {load}.{busy}\n"
     )
 
 
