@@ -203,17 +203,15 @@ def _run(
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = MOST_DEATHS
-    # Pools follow the nodes and the work; they start with what there is room for now. Actors in
-    # the first stage too: Ray ends the processes of tasks that pause, and starting them is dear.
+    # Pools begin with what there is room for now, and grow with the nodes and the work; smaller
+    # they would become at any pause, only to start again, which is dear. For the same reason there
+    # are actors in the first stage too: Ray ends the processes of tasks that pause.
     firsts = ray.data.ActorPoolStrategy(
-        min_size=1,
-        max_size=max(room.all_cores, MOST_ACTORS),
-        initial_size=min(room.actors, room.all_cores),
+        min_size=min(room.actors, room.all_cores), max_size=max(room.all_cores, MOST_ACTORS)
     )
     seconds = ray.data.ActorPoolStrategy(
-        min_size=1,
+        min_size=room.actors,
         max_size=max(room.actors, MOST_ACTORS),
-        initial_size=room.actors,
         max_tasks_in_flight_per_actor=3,
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,
