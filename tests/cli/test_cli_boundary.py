@@ -16,6 +16,7 @@ import click
 import pytest
 
 from featx.cli import app
+from featx.cli.options import Duration
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -192,6 +193,28 @@ def test_wrong_usage_exits_with_2(cli: Cli, words: list[str]) -> None:
     status, _, err = cli("classify", *words)
     assert status == 2
     assert "Usage" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--deadline", "8h"], "--dry-run"),
+        (["--images", "1000"], "--dry-run"),
+        (["--dry-run", "--images", "0"], "--images"),
+        *((["--dry-run", "--deadline", t], "8h, 90min, 2d") for t in ("soon", "8", "-1h", "0s")),
+    ],
+)
+def test_wrong_usage_of_a_plan(cli: Cli, words: list[str], said: str) -> None:
+    status, _, err = cli("extract", *words)
+    assert status == 2
+    assert said in err
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("8h", 28800), ("90min", 5400), ("2d", 172800), ("1.5 s", 1.5)]
+)
+def test_a_deadline_is_read_in_its_unit(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
 
 
 def test_an_unwritable_cache_directory_is_told_before_the_work(
