@@ -7,7 +7,8 @@ Both are the command `featx extract` in a process of its own, into an empty cach
 one, then the other, the other way round in the next round. What is counted is the time from the
 start of the command to its end: Python and its imports, indexing, starting workers and compiling
 graphs there, decode, forward, writing, and the view. The cluster itself runs already, as clusters
-do; its start is told beside. Medians over the rounds are told, and the overhead is the median of
+do; its start is told beside. Its workers have the niceness of any process, where Ray by default
+lets others go first. Medians over the rounds are told, and the overhead is the median of
 the rounds' own, of the cluster's time over one process's.
 
 Starting takes the cluster longer, once a run, whatever its length: --times 4 runs four times as
