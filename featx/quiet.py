@@ -1,4 +1,4 @@
-"""Without notices of C++ code: of TensorFlow as it starts or trains several networks, of others."""
+"""Without notices of C++ code: of TensorFlow, which tells a lot, and others; without telemetry."""
 
 from __future__ import annotations
 
@@ -42,6 +42,14 @@ def import_keras() -> ModuleType:
 
         keras.ops.zeros(())  # the first operation looks for devices, and tells
     return keras
+
+
+def block_telemetry() -> None:
+    """Keep OpenVINO, which is to be imported yet, from telling its makers of every conversion.
+
+    It does so unasked where the package openvino-telemetry is, in processes forked for it.
+    """
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # not to be found
 
 
 @contextmanager

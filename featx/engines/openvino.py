@@ -14,8 +14,10 @@ from featx.engines.device import cpu_batch_size, thread_limit
 from featx.engines.mixed import keep_early_layers
 from featx.engines.runner import Runner
 from featx.errors import EngineError
-from featx.quiet import import_keras
+from featx.quiet import block_telemetry, import_keras
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
+
+block_telemetry()
 
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -58,6 +60,7 @@ class OpenVinoEngine:
         }
         if threads := thread_limit():
             options["INFERENCE_NUM_THREADS"] = threads
+            options["ENABLE_CPU_PINNING"] = False  # to the first cores, by each process alike
         shapes: dict[str, tuple[int, ...]] = {}
         in_flight = 0
 
