@@ -29,11 +29,10 @@ Row = dict[str, Any]
 
 _NOTICE = re.compile(rb".*Set ray log level|\s*$")
 
-# What an actor of the second stage takes of each of its cores, and one of the first stage of one
-# core. Both have room on a node of a single core, whichever comes first, and no two of the second
-# share a core. Those of the first wait most of the time, and the system shares out the rest.
-_SECOND_SHARE, _FIRST_SHARE = 0.6, 0.2
-
+# What an actor of the last stage takes of each of its cores, and one of an earlier stage of one
+# core. They have room on a node of a single core, whichever comes first, and no two of the last
+# share a core. The others wait most of the time, and the system shares out the rest.
+_LAST_SHARE, _EARLIER_SHARE = 0.6, 0.2
 
 MOST_ACTORS = 1024
 MOST_DEATHS = 10
@@ -155,9 +154,9 @@ def find_room(use_gpus: bool = True) -> Room:
 
 
 def stream(
-    rows: Sequence[Row], first: type, second: type, arguments: Sequence[Any], room: Room
+    rows: Sequence[Row], stages: Sequence[type], arguments: Sequence[Any], room: Room
 ) -> Iterator[Row]:
-    """Send rows through two stages of Ray Data, with a pool of actors each.
+    """Send rows through stages of Ray Data, with a pool of actors each.
 
     The stages run at the same time on all nodes, and what lies between them is bounded. Whatever a
     worker or node that is lost had in work is done again elsewhere.
@@ -167,10 +166,9 @@ def stream(
     rows : sequence of dict
         Of texts and of bytes or arrays of them, which come in as buffers that cannot be written;
         each row is handed on by itself.
-    first : type
-        Its instances, made of `arguments`, take a row and return one, with a core each at most.
-    second : type
-        The same, with `room` each; two calls of an instance may run at once.
+    stages : sequence of type
+        Their instances, made of `arguments`, take a row and return one. Those of the last have
+        `room` each, and two calls of one may run at once; those before have a core each at most.
     arguments : sequence
     room : Room
 
@@ -185,7 +183,7 @@ def stream(
         The cluster is gone, or its workers fail time and again.
     """
     ray = _import_ray()
-    call = (rows, first, second, arguments, room)
+    call = (rows, stages, arguments, room)
     try:
         yield from _relayed(ray, call) if ray.util.client.ray.is_connected() else _run(*call)
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -195,7 +193,7 @@ def stream(
 
 
 def _run(
-    rows: Sequence[Row], first: type, second: type, arguments: Sequence[Any], room: Room
+    rows: Sequence[Row], stages: Sequence[type], arguments: Sequence[Any], room: Room
 ) -> Iterator[Row]:
     ray = _import_data()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
@@ -205,36 +203,30 @@ def _run(
     context.max_consecutive_actor_init_deaths = MOST_DEATHS
     # Pools begin with what there is room for now, and grow with the nodes and the work; smaller
     # they would become at any pause, only to start again, which is dear. For the same reason there
-    # are actors in the first stage too: Ray ends the processes of tasks that pause.
-    firsts = ray.data.ActorPoolStrategy(
+    # are actors in earlier stages too: Ray ends the processes of tasks that pause.
+    earlier = ray.data.ActorPoolStrategy(
         min_size=min(room.actors, room.all_cores), max_size=max(room.all_cores, MOST_ACTORS)
     )
-    seconds = ray.data.ActorPoolStrategy(
+    last = ray.data.ActorPoolStrategy(
         min_size=room.actors,
         max_size=max(room.actors, MOST_ACTORS),
         max_tasks_in_flight_per_actor=3,
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,
     )
-    tables = {"batch_format": "pyarrow", "batch_size": 1}  # whose buffers need not be copied
-    done = (
-        ray.data.from_arrow([_table(row) for row in rows])
-        .map_batches(
-            _stage(first),
-            compute=firsts,
-            fn_constructor_args=(first, arguments),
-            num_cpus=1 if room.gpus else _FIRST_SHARE,
-            **tables,
+    done = ray.data.from_arrow([_table(row) for row in rows])
+    for stage in stages:
+        ends = stage is stages[-1]
+        cores = _LAST_SHARE * room.cores if ends else _EARLIER_SHARE
+        done = done.map_batches(
+            _stage(stage),
+            compute=last if ends else earlier,
+            fn_constructor_args=(stage, arguments),
+            num_cpus=1 if room.gpus else cores,
+            num_gpus=(room.gpus if ends else 0) or None,
+            batch_format="pyarrow",  # whose buffers need not be copied
+            batch_size=1,
         )
-        .map_batches(
-            _stage(second),
-            compute=seconds,
-            fn_constructor_args=(second, arguments),
-            num_cpus=1 if room.gpus else _SECOND_SHARE * room.cores,
-            num_gpus=room.gpus or None,
-            **tables,
-        )
-    )
     yield from done.iter_rows()
 
 

@@ -25,7 +25,7 @@ from featx.store.part import Part
 
 pytestmark = pytest.mark.slow
 
-ACTOR = "MapBatches(Forwarder)"
+ACTOR = "MapBatches(Worker)"
 IMAGES = 360
 
 

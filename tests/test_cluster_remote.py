@@ -23,7 +23,7 @@ from featx.store import load_features, verify
 
 pytestmark = pytest.mark.slow
 
-ACTOR = "MapBatches(Forwarder)"
+ACTOR = "MapBatches(Worker)"
 IMAGES = 240
 
 

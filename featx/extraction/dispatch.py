@@ -10,7 +10,7 @@ from featx.cluster import Room, stream
 from featx.engines.device import cpu_batch_size
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
-from featx.extraction.spread import Block, Decoder, Forwarder, Work
+from featx.extraction.spread import Block, Decoder, Forwarder, Work, Worker
 
 BLOCK_BYTES = 64 << 20
 """Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
@@ -72,8 +72,10 @@ def spread_work(
         forward_seconds=[0.0] * len(work.shares), write_seconds=[0.0] * len(work.shares)
     )
     rows = [block.row() for block in cut_blocks(work, wanted, paths, room.actors)]
+    # With a GPU the processors decode, its own node's and others'; else they do both.
+    stages = [Decoder, Forwarder] if work.gpu else [Worker]
     told = False
-    for row in stream(rows, Decoder, Forwarder, (work,), room):
+    for row in stream(rows, stages, (work,), room):
         block = Block.of(row)
         block.raise_error()
         bad = block.bad | {d: r for d, r in block.unread.items() if _is_lost(paths[d], d, block)}

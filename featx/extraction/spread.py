@@ -3,6 +3,7 @@
 ::
 
     block ─► Decoder (actors) ─► Forwarder (actors, each with its graphs) ─► parts
+    block ─► Worker (actors that are both: where there are no GPUs) ─► parts
 
 A block is some hundred images that lack the same taps. Its rows become one part a backbone, whose
 name follows from the run and the block: a block that is done again, because a worker was lost,
@@ -24,7 +25,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -206,8 +207,9 @@ class Block:
 class Decoder:
     """Reads and decodes the images of a block: the first stage."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, threads: int = 1) -> None:
         self._work = work
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
     def __call__(self, row: Row) -> Row:
         """Return the block with the pixels of its sound images."""
@@ -217,10 +219,10 @@ class Decoder:
         missing, held = work.look(block)
         specs = {share.spec.image for share in missing}
         pixels: dict[ImageSpec, list[np.ndarray]] = {image: [] for image in work.images}
-        for digest, path in zip(block.digests, block.paths, strict=True):
-            if digest in held:
-                continue
-            images, _ = decode_file(path, digest, specs or set(work.images))
+        files = [f for f in zip(block.digests, block.paths, strict=True) if f[0] not in held]
+        wanted = specs or set(work.images)
+        found = self._pool.map(lambda file: decode_file(file[1], file[0], wanted)[0], files)
+        for (digest, _), images in zip(files, found, strict=True):
             if isinstance(images, ImageError):
                 kind = block.unread if isinstance(images, UnreadError) else block.bad
                 kind[digest] = images.reason
@@ -233,6 +235,20 @@ class Decoder:
         block.decode_seconds = time.perf_counter() - started
         columns = [np.stack(found) if found else b"" for found in pixels.values()]
         return block.row(**{f"pixels{i}": column for i, column in enumerate(columns)})
+
+
+class Worker:
+    """Both stages in one, where the same cores do both: spares a process, and copies between them.
+
+    Two calls at once: one block is decoded while another goes through the graphs.
+    """
+
+    def __init__(self, work: Work) -> None:
+        self._decode, self._forward = Decoder(work, threads=work.threads), Forwarder(work)
+
+    def __call__(self, row: Row) -> Row:
+        """Return what came of a block, without pixels."""
+        return self._forward(self._decode(row))
 
 
 class Forwarder:

@@ -45,7 +45,7 @@ from featx.errors import (
 )
 from featx.extraction import ExtractReport, dispatch, spread
 from featx.extraction.dispatch import cut_blocks
-from featx.extraction.spread import Block, Decoder, Forwarder, Row, Work
+from featx.extraction.spread import Block, Decoder, Forwarder, Row, Work, Worker
 from featx.store.part import Part
 
 Run = Callable[..., ExtractReport]
@@ -63,11 +63,12 @@ class Stages:
         self.before_last: Callable[[], object] = lambda: None
 
     def __call__(
-        self, rows: Sequence[Row], first: type, second: type, arguments: Any, room: Room
+        self, rows: Sequence[Row], stages: Sequence[type], arguments: Any, room: Room
     ) -> Iterator[Row]:
         self.rows, (self.work,) = list(rows), arguments
         self.before_first()
-        task, worker = first(*arguments), second(*arguments)
+        assert stages == [Worker]  # that is both, with nothing to look at between them
+        task, worker = Decoder(*arguments), Forwarder(*arguments)
         for number, row in enumerate(rows):
             if number == len(rows) - 1:
                 self.before_last()
@@ -115,6 +116,24 @@ def digests_in_parts(folder: Path) -> list[str]:
         with Part(path) as part:
             found += part.digests()
     return found
+
+
+def test_one_actor_that_does_both_gives_the_same(
+    run: Run, stages: Stages, photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (photos / "class0" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
+
+    def both(rows: Sequence[Row], kinds: Sequence[type], arguments: Any, room: Room) -> Any:
+        (kind,) = kinds
+        return map(kind(*arguments), rows)
+
+    monkeypatch.setattr(dispatch, "stream", both)
+    report = run()
+    assert [path for path, _ in report.quarantined] == ["class0/torn.jpg"]
+    rows = rows_of(report)
+    assert len(rows) == 24
+    for relpath, row in rows.items():
+        np.testing.assert_array_equal(row, expected(photos, relpath, "avg"))
 
 
 def test_a_part_a_block_with_every_row_once(run: Run, stages: Stages, tmp_path: Path) -> None:
