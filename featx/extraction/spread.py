@@ -41,7 +41,7 @@ from featx.errors import CacheBusyError, ClusterError, FeatxError, ImageError
 from featx.extraction.loaded import load_runner
 from featx.extraction.pipeline import UnreadError, decode_file
 from featx.records import BackboneSpec, ExtractionKey, ImageSpec, TapSpec, WeightsRecord
-from featx.store import entry_here
+from featx.store import entry_here, is_published
 from featx.store.claim import CLAIM_NAME, read_claim
 from featx.store.folders import PARTS
 from featx.store.part import DIGEST_BYTES, Part
@@ -131,7 +131,7 @@ class Work:
     def look(self, block: Block) -> tuple[list[Share], set[str]]:
         """Return the shares whose part is not there yet; if all are, the digests they hold."""
         wanted = [s for s, taps in zip(self.shares, block.lacks, strict=True) if taps]
-        missing = [share for share in wanted if not self.part(share, block).exists()]
+        missing = [share for share in wanted if not is_published(self.part(share, block))]
         held: set[str] = set()
         if not missing:
             with Part(self.part(wanted[0], block)) as part:

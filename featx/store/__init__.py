@@ -18,7 +18,7 @@ from featx.store.folders import dataset_dir, entry_name, prepare_cache_dir, remo
 from featx.store.gc import gc
 from featx.store.lazy import LazyFeatures
 from featx.store.listing import EntryInfo, list_entries
-from featx.store.mirror import entry_here, local_cache, url_of
+from featx.store.mirror import entry_here, is_published, local_cache, url_of
 from featx.store.plan import EntryState, RowPlan, plan_rows
 from featx.store.repair import repair
 from featx.store.tap import TapShape
@@ -44,6 +44,7 @@ __all__ = [
     "entry_name",
     "export_entry",
     "gc",
+    "is_published",
     "list_entries",
     "load_features",
     "load_rows",

@@ -88,6 +88,14 @@ def entry_here(entry: Path, url: str) -> Path:
     return folder
 
 
+def is_published(path: Path) -> bool:
+    """Return whether the file at `path` is there for good: in a mirror, sent to the store too.
+
+    Whoever published it may have died in between.
+    """
+    return path.exists() and not mark_of(path, UNSENT).exists()
+
+
 def find_remote(path: Path) -> RemoteCache | None:
     """Return the cache in whose mirror the file `path` lies; None where it lies in none."""
     for root in list(path.absolute().parents)[:4]:

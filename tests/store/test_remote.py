@@ -30,6 +30,7 @@ from featx.records import DatasetIndex
 from featx.store import (
     CacheEntry,
     gc,
+    is_published,
     list_entries,
     load_features,
     load_rows,
@@ -39,7 +40,7 @@ from featx.store import (
     verify,
 )
 from featx.store.owner import Owner, this_process
-from featx.store.remote import RemoteCache
+from featx.store.remote import UNSENT, RemoteCache, mark_of
 
 SMALL = {"part_bytes": 3000}
 
@@ -467,3 +468,16 @@ def test_no_credentials(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.Monk
     s3fs.S3FileSystem.clear_instance_cache()
     with pytest.raises(CacheError, match="aws configure"):
         local_cache(f"{bucket.url}/other")
+
+
+def test_a_part_that_its_writer_could_not_send_any_more_is_not_published(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    cache = bucket.on(tmp_path / "one")
+    extract(cache, make_index(many_files(9)), ["avg"])
+    part = next(cache.glob("*/*/parts/*.h5"))
+    assert is_published(part)
+    mark_of(part, UNSENT).write_text("")  # as a process leaves it that is killed while it sends
+    assert not is_published(part)
+    local_cache(bucket.url)  # the next run sends it
+    assert is_published(part)
