@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent / "featx"
 LAYERS = [
     {"errors"},
     {"specstring", "registry", "columns", "samples"},
-    {"records", "backend", "quiet", "memory", "cluster"},
+    {"records", "backend", "quiet", "memory", "owner", "cluster"},
     {"datasets", "backbones", "engines", "store", "split", "heads", "metrics", "runs"},
     {
         "progress",

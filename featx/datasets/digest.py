@@ -33,6 +33,7 @@ from featx.datasets.kinds import Entries, Entry, EntryColumns, fingerprint
 from featx.datasets.scan import why_unreadable
 from featx.datasets.workdir import LEFTOVER_SECONDS, WorkDir
 from featx.errors import DatasetError
+from featx.owner import Owner, this_process
 
 Fingerprint = tuple[int, int, int, int]
 
@@ -79,6 +80,7 @@ def digest_entries(
         Files that could not be read.
     """
     file = stat_cache_file(data, root, workdir.path)
+    _remove_leftovers(file)
     known = load_remembered(file)
     hit, sums = _look_up(entries, known)
     outdated = hit.sum() < len(known.paths)
@@ -230,8 +232,8 @@ def save_remembered(file: Path, remembered: Remembered) -> None:
         It cannot be written.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    _remove_leftovers(file)
-    descriptor, draft = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    prefix = f".{file.name}-{this_process().tag}-"
+    descriptor, draft = tempfile.mkstemp(prefix=prefix, dir=file.parent)
     try:
         with open(descriptor, "w+b") as out:
             out.write(MAGIC + bytes(32))
@@ -257,8 +259,13 @@ def save_remembered(file: Path, remembered: Remembered) -> None:
 def _remove_leftovers(file: Path) -> None:
     """Remove what runs that were killed while writing `file` left behind."""
     for draft in file.parent.glob(f".{file.name}-*"):
+        tag = draft.name.removeprefix(f".{file.name}-").rpartition("-")[0]
+        owner = Owner.from_tag(tag)
+        alive = owner.alive() if owner else None
         with contextlib.suppress(OSError):
-            if time.time() - draft.stat().st_mtime > LEFTOVER_SECONDS:
+            if alive is None:  # of another machine, it may be
+                alive = time.time() - draft.stat().st_mtime <= LEFTOVER_SECONDS
+            if not alive:
                 draft.unlink()
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import xxhash
 
 from featx.errors import CacheWriteError
-from featx.store.owner import Owner, this_process
+from featx.owner import Owner, this_process
 
 checksum = xxhash.xxh3_64_intdigest
 """XXH3, 64 bits: on the machines at hand faster than memory can be copied."""

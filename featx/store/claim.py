@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from featx.errors import CacheBusyError
+from featx.owner import Owner, this_process
 from featx.store.atomic import reporting, sync_folder, temp_path
-from featx.store.owner import Owner, this_process
 
 CLAIM_NAME = "claim.json"
 BEAT_SECONDS = 5.0

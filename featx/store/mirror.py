@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from featx.errors import CacheMissError
+from featx.owner import this_process
 from featx.store.atomic import make_folder, reporting
-from featx.store.owner import this_process
 from featx.store.remote import AWAY, NOTE, UNSENT, RemoteCache, mark_of, together, unmark
 
 

@@ -27,8 +27,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from featx.errors import CacheError, CacheWriteError, FeatxError, SpecError
+from featx.owner import Owner
 from featx.store.atomic import make_folder, reporting, temp_path, write_file
-from featx.store.owner import Owner
 
 T = TypeVar("T")
 R = TypeVar("R")

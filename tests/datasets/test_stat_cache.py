@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import numpy as np
 import pytest
 
 from featx.datasets import digest, index_dataset
+from featx.owner import this_process
 
 
 @pytest.fixture
@@ -145,6 +148,21 @@ def test_interrupted_writing_leaves_the_old_file(
     with pytest.raises(KeyboardInterrupt):
         index_dataset(settled, work_dir=work)
     assert cache_file(work).read_bytes() == before  # and no leftover beside it
+
+
+def test_what_a_killed_writer_left_behind_goes_with_the_next_run(settled: Path, work: Path) -> None:
+    check(settled, work)
+    file = cache_file(work)
+    program = "from featx.owner import this_process; print(this_process().tag)"
+    dead = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    tags = {"dead": dead, "living": this_process().tag, "elsewhere": "0a1b2c3d-7-7"}
+    drafts = {who: file.with_name(f".{file.name}-{tag}-x_y8") for who, tag in tags.items()}
+    for draft in drafts.values():
+        draft.write_bytes(b"half")
+    check(settled, work)
+    assert {who for who, draft in drafts.items() if draft.exists()} == {"living", "elsewhere"}
 
 
 def test_no_place_to_write(settled: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from moto.server import ThreadedMotoServer
 
 from featx.cli import app
 from featx.errors import CacheCorruptError, CacheError, CacheMissError, CacheWriteError, SpecError
+from featx.owner import Owner, this_process
 from featx.records import DatasetIndex
 from featx.store import (
     CacheEntry,
@@ -39,7 +40,6 @@ from featx.store import (
     repair,
     verify,
 )
-from featx.store.owner import Owner, this_process
 from featx.store.remote import UNSENT, RemoteCache, mark_of
 
 SMALL = {"part_bytes": 3000}

@@ -24,9 +24,9 @@ from fake_cache import (
 
 import featx.store.claim
 from featx.errors import CacheBusyError
+from featx.owner import Owner, this_process
 from featx.store import CacheEntry, Claim, list_entries, load_features, verify
 from featx.store.claim import CLAIM_NAME, read_claim
-from featx.store.owner import Owner, this_process
 
 HERE = Path(__file__).parent
 
@@ -256,7 +256,7 @@ class TestOwner:
     def test_a_zombie_is_dead(self) -> None:
         me = this_process()
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-            start = featx.store.owner._start(process.pid)
+            start = featx.owner._start(process.pid)
             child = Owner(me.host, process.pid, start, me.machine)
             assert child.alive() is True
             process.kill()
