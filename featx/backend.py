@@ -14,7 +14,9 @@ from pathlib import Path
 from featx.errors import EngineError
 
 BACKENDS = ("tensorflow", "jax")
-"""The backends that featx has engines for, the one taken first where both are installed."""
+"""The backends that train and predict, the one taken first where both are installed."""
+DESCRIBES = "openvino"
+"""A backend that builds networks; taken for no more than that, where there is no other."""
 
 
 def is_installed(module: str) -> bool:
@@ -27,7 +29,8 @@ def keras_backend() -> str:
     """Return the backend that Keras has taken, or will take when featx imports it.
 
     KERAS_BACKEND decides; else keras.json, where what it names is installed (Keras writes
-    "tensorflow" there by itself); else the first of `BACKENDS` that is installed.
+    "tensorflow" there by itself); else the first of `BACKENDS` that is installed, else `DESCRIBES`
+    where that is.
     """
     keras = sys.modules.get("keras")
     if keras is not None:
@@ -37,7 +40,14 @@ def keras_backend() -> str:
     wanted = _configured()
     if wanted and is_installed(wanted):
         return wanted
-    return next((name for name in BACKENDS if is_installed(name)), BACKENDS[0])
+    return next((name for name in (*BACKENDS, DESCRIBES) if is_installed(name)), BACKENDS[0])
+
+
+def is_backend_chosen() -> bool:
+    """Tell whether the backend is somebody's choice, or this process's, rather than a default."""
+    default = BACKENDS[0]  # which Keras writes into its file by itself
+    chosen = "keras" in sys.modules or "KERAS_BACKEND" in os.environ
+    return chosen or _configured() not in ("", default)
 
 
 def use_backend(name: str) -> None:
@@ -59,19 +69,29 @@ def use_backend(name: str) -> None:
         )
 
 
-def require_backend() -> None:
+def require_backend(*, describes: bool = False) -> None:
     """Fix the backend in the environment, where Keras will look for it.
+
+    Parameters
+    ----------
+    describes : bool
+        Networks are to be built, not trained or run: `DESCRIBES` suffices.
 
     Raises
     ------
     EngineError
-        There is none.
+        There is none that can do what is wanted.
     """
     name = keras_backend()
+    if name == DESCRIBES and not describes:
+        raise EngineError(
+            "Networks are trained, and run for this, by TensorFlow or JAX, and Keras is to take "
+            f"{name} here. Run: pip install tensorflow"
+        )
     if "keras" not in sys.modules and not is_installed(name):
         raise EngineError(
-            f"Keras has no backend here: {name} is not installed. Run: pip install openvino "
-            "tensorflow (the fastest on a CPU), or: pip install jax"
+            f"Keras has no backend here: {name} is not installed. Run: pip install tensorflow "
+            "(or: pip install jax)"
         )
     os.environ.setdefault("KERAS_BACKEND", name)
 

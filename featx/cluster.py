@@ -214,6 +214,8 @@ def _run(
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,
     )
+    # Once into the cluster's memory, not once an actor: they may be large.
+    held = ray.put(arguments)
     done = ray.data.from_arrow([_table(row) for row in rows])
     for stage in stages:
         ends = stage is stages[-1]
@@ -221,7 +223,7 @@ def _run(
         done = done.map_batches(
             _stage(stage),
             compute=last if ends else earlier,
-            fn_constructor_args=(stage, arguments),
+            fn_constructor_args=(stage, held),
             num_cpus=1 if room.gpus else cores,
             num_gpus=(room.gpus if ends else 0) or None,
             batch_format="pyarrow",  # whose buffers need not be copied
@@ -233,8 +235,8 @@ def _run(
 class _Stage:
     """An object that takes rows as one that takes tables of one row."""
 
-    def __init__(self, kind: type, arguments: Sequence[Any]) -> None:
-        self._object = kind(*arguments)
+    def __init__(self, kind: type, held: Any) -> None:
+        self._object = kind(*_import_ray().get(held))
 
     def __call__(self, table: Any) -> Any:
         return _table(self._object(_row(table)))

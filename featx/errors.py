@@ -173,3 +173,17 @@ class RecipeError(FeatxError):
 
 class ProtocolError(FeatxError):
     """Test rows asked for before every choice was frozen, or a second time."""
+
+
+def pack_error(error: FeatxError) -> list[Any]:
+    """Return the error as JSON-able data, for another process; see `unpack_error`."""
+    return [type(error).__name__, str(error), vars(error)]
+
+
+def unpack_error(packed: Sequence[Any]) -> FeatxError:
+    """Return the error that `pack_error` packed, with its type, text and attributes."""
+    name, text, attributes = packed
+    kind = globals()[name]
+    error: FeatxError = kind.__new__(kind, text)  # their constructors take other things
+    vars(error).update(attributes)
+    return error

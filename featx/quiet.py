@@ -21,17 +21,22 @@ _NOTICE = re.compile(
 )
 
 
-def import_keras() -> ModuleType:
+def import_keras(*, describes: bool = False) -> ModuleType:
     """Import keras; TensorFlow's notices (oneDNN, no CUDA) do not reach the terminal.
 
     A `TF_CPP_MIN_LOG_LEVEL` in the environment is the user's wish: then all is printed.
+
+    Parameters
+    ----------
+    describes : bool
+        Networks are to be built, not trained or run.
 
     Raises
     ------
     EngineError
         Keras has no backend to run on (`featx.backend`).
     """
-    require_backend()
+    require_backend(describes=describes)
     if "keras" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         import keras
 

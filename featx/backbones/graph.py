@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from featx.backbones.catalog import BACKBONES
+from featx.backbones.layout import to_channels_first
 from featx.backbones.loading import load_weights
 from featx.backbones.parse import bound_params
 from featx.errors import BackboneError, SpecError, UnknownNameError
@@ -48,7 +49,12 @@ def build_backbone(spec: BackboneSpec, weights: WeightsRecord) -> Any:
 
 
 def build_graph(
-    spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], dtype: str = "float32"
+    spec: BackboneSpec,
+    weights: WeightsRecord,
+    taps: Sequence[TapSpec],
+    dtype: str = "float32",
+    *,
+    channels_first: bool = False,
 ) -> Any:
     """Build one graph from pixels to all `taps`.
 
@@ -61,6 +67,8 @@ def build_graph(
         At least one.
     dtype : str
         Keras dtype policy of the backbone: "float32", "mixed_bfloat16" or "mixed_float16".
+    channels_first : bool
+        Let the backbone compute in NCHW where it can; what goes in and comes out is the same.
 
     Returns
     -------
@@ -77,13 +85,14 @@ def build_graph(
     """
     if not taps:
         raise SpecError("No taps: ask for at least one of avg, max, flatten or LAYER:POOLING.")
-    keras = import_keras()
+    keras = import_keras(describes=True)
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(dtype)
     try:
         backbone = build_backbone(spec, weights)
         with channels_last():
-            return _assemble(keras, backbone, spec, taps)
+            turned = to_channels_first(backbone) if channels_first else None
+            return _assemble(keras, turned or backbone, spec, taps, first=turned is not None)
     finally:
         keras.config.set_dtype_policy(before)
 
@@ -127,7 +136,7 @@ def call_builder(
 
     With the classifier the input has the backbone's own size, since dense layers depend on it.
     """
-    import_keras()
+    import_keras(describes=True)
     row = BACKBONES.get(spec.name)
     module, _, attribute = row.builder.partition(":")
     builder = getattr(importlib.import_module(module), attribute)
@@ -144,14 +153,18 @@ def call_builder(
         ) from error
 
 
-def _assemble(keras: Any, backbone: Any, spec: BackboneSpec, taps: Sequence[TapSpec]) -> Any:
+def _assemble(
+    keras: Any, backbone: Any, spec: BackboneSpec, taps: Sequence[TapSpec], *, first: bool
+) -> Any:
     tensors = [_tap_tensor(backbone, spec, tap) for tap in taps]
+    if first:
+        tensors = [keras.ops.moveaxis(t, 1, -1) if t.ndim == 4 else t for t in tensors]
     trunk = keras.Model(backbone.inputs, tensors, name=spec.name)
     trunk.trainable = False
     height, width = spec.image.height, spec.image.width
     pixels = keras.Input((height, width, 3), dtype="uint8", name="images")
-    values = keras.ops.cast(pixels, "float32")
-    features = trunk(preprocess_pixels(spec, values), training=False)
+    values = preprocess_pixels(spec, keras.ops.cast(pixels, "float32"))
+    features = trunk(keras.ops.moveaxis(values, -1, 1) if first else values, training=False)
     outputs = {
         tap.name: _pool(keras, feature, tap)
         for tap, feature in zip(taps, keras.tree.flatten(features), strict=True)
@@ -237,7 +250,7 @@ def _quoted(text: str) -> str:
 @contextmanager
 def channels_last() -> Iterator[None]:
     """Build as NHWC whatever the user's keras.json says."""
-    keras = import_keras()
+    keras = import_keras(describes=True)
     before = keras.config.image_data_format()
     keras.config.set_image_data_format("channels_last")
     try:

@@ -160,7 +160,8 @@ def _load(model: Any, path: str, spec: BackboneSpec) -> None:
 
 def _cut(classifier: Any, backbone: Any) -> None:
     """Copy the first weights of `classifier`, which are those of `backbone`."""
-    backbone.set_weights(classifier.get_weights()[: len(backbone.weights)])
+    for mine, theirs in zip(backbone.weights, classifier.weights, strict=False):
+        mine.assign(theirs.value)
     for layer in backbone.layers:
         if hasattr(layer, "finalize_state"):  # Normalization works on copies of its weights
             layer.finalize_state()
@@ -179,7 +180,7 @@ def _square_root_stddev(backbone: Any) -> None:
 
 
 def _held_shapes(path: str) -> Shapes:
-    keras = import_keras()
+    keras = import_keras(describes=True)
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it reports to the terminal
             tree = keras.saving.KerasFileEditor(path).weights_dict

@@ -118,7 +118,7 @@ def _download(file: NotopFile, spec: BackboneSpec) -> Path:
     """Let Keras download `file` into its cache."""
     from featx.quiet import import_keras
 
-    keras = import_keras()
+    keras = import_keras(describes=True)
     log.info("Downloading %s", file.url)
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT_SECONDS)

@@ -175,7 +175,7 @@ def _advice(
 ) -> list[tuple[str, str]]:
     found = []
     if not engine:
-        found.append(("an engine: nothing can be extracted yet", "pip install openvino tensorflow"))
+        found.append(("an engine: nothing can be extracted yet", "pip install openvino"))
     elif machine.gpus and engine != "jax" and not has_gpu():
         found.append(("the GPU, which TensorFlow does not see", "pip install tensorflow[and-cuda]"))
     elif engine in ("tensorflow", "jax") and not machine.gpus:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from featx.backend import BACKENDS, is_installed, keras_backend, use_backend
+from featx.backend import is_backend_chosen, keras_backend, use_backend
 from featx.engines.base import PRECISIONS, Engine
-from featx.engines.device import has_gpu, has_native_bfloat16
+from featx.engines.device import has_driver, has_gpu, has_native_bfloat16
 from featx.engines.jax import JaxEngine
 from featx.engines.openvino import OpenVinoEngine
 from featx.engines.tensorflow import TensorFlowEngine
@@ -44,22 +44,26 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
     if name != "auto":
         need(name)
         return name, "asked for"
-    if not any(map(is_installed, BACKENDS)):
+    installed = [known for known in ENGINES if ENGINES.get(known).missing() is None]
+    if not installed:
         raise EngineError(
-            "No engine is installed. Run: pip install openvino tensorflow (the fastest on a CPU), "
-            "or: pip install tensorflow, or: pip install jax"
+            "No engine is installed. Run: pip install openvino (the fastest on a CPU), or: pip "
+            "install tensorflow, or: pip install jax"
         )
-    if keras_backend() == "jax":
-        need("jax")
-        return "jax", "Keras's backend here is jax"
-    if has_gpu():
-        need("tensorflow")
-        return "tensorflow", "a GPU was found"
-    if ENGINES.get("openvino").missing() is None:
-        need("openvino")
-        return "openvino", "the fastest on a CPU"
-    need("tensorflow")
-    return "tensorflow", "openvino, faster on a CPU, is not installed: pip install openvino"
+    jax = keras_backend() == "jax"
+    if jax and is_backend_chosen():
+        name, reason = "jax", "Keras's backend here is jax"
+    elif jax and has_driver():
+        name, reason = "jax", "a GPU was found, and no TensorFlow"
+    elif has_gpu():
+        name, reason = "tensorflow", "a GPU was found"
+    elif "openvino" in installed:
+        name, reason = "openvino", "the fastest on a CPU"
+    else:
+        name = "jax" if jax else "tensorflow"
+        reason = "openvino, faster on a CPU, is not installed: pip install openvino"
+    need(name)
+    return name, reason
 
 
 def choose_precision(name: str, engine: str) -> tuple[str, str]:

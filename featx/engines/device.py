@@ -9,6 +9,11 @@ from pathlib import Path
 from featx.backend import is_installed, keras_backend
 
 
+def has_driver() -> bool:
+    """Tell whether there is a driver of NVIDIA GPUs."""
+    return Path("/proc/driver/nvidia/version").exists()
+
+
 @cache
 def has_gpu() -> bool:
     """Tell whether TensorFlow can use a GPU.
@@ -18,7 +23,7 @@ def has_gpu() -> bool:
     """
     if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
         return False
-    if not Path("/proc/driver/nvidia/version").exists() or not is_installed("tensorflow"):
+    if not has_driver() or not is_installed("tensorflow"):
         return False
     if keras_backend() != "tensorflow":
         return False

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from featx.backbones import build_graph, graph_shapes
-from featx.backend import is_installed, use_backend
+from featx.backend import is_installed
 from featx.engines.batch import Collect, Submit, compile_or_halve, memory_errors
 from featx.engines.device import cpu_batch_size, thread_limit
 from featx.engines.mixed import keep_early_layers
+from featx.engines.openvino_graph import OpenVinoGraph, make_graph
 from featx.engines.runner import Runner
 from featx.errors import EngineError
-from featx.quiet import block_telemetry, import_keras
+from featx.quiet import block_telemetry
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 block_telemetry()
@@ -23,16 +23,15 @@ _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEngine:
-    """The Keras graph as OpenVINO IR; several infer requests at once, one thread each."""
+    """The Keras graph in OpenVINO's format; several infer requests at once, one thread each."""
 
     name = "openvino"
-    backend = "tensorflow"
+    backend = ""
     summary = "fastest on a CPU; float32, and bfloat16 where the CPU has it"
 
     def missing(self) -> str | None:
         """Return the pip command that installs what is missing; None where nothing is."""
-        absent = [m for m in ("openvino", "tensorflow") if not is_installed(m)]
-        return f"pip install {' '.join(absent)}" if absent else None
+        return None if is_installed("openvino") else "pip install openvino"
 
     def precisions(self) -> tuple[str, ...]:
         """Return the precisions that the CPU computes in natively."""
@@ -44,13 +43,19 @@ class OpenVinoEngine:
     def load(
         self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], precision: str
     ) -> Runner:
-        """Convert and compile the graph; see `Engine.load`."""
-        use_backend(self.backend)
-        if precision not in self.precisions():
-            raise EngineError(
-                f"The engine 'openvino' cannot compute in {precision} on this CPU. It can: "
-                f"{', '.join(self.precisions())}."
-            )
+        """Build and compile the graph; see `Engine.load`."""
+        self._require(precision)
+        return self.compile(spec, make_graph(spec, weights, taps), precision)
+
+    def compile(self, spec: BackboneSpec, graph: OpenVinoGraph, precision: str) -> Runner:
+        """Compile a graph of `make_graph`, of this machine or another; needs no Keras.
+
+        Raises
+        ------
+        EngineError
+            The precision is not to be had here, or compilation failed.
+        """
+        self._require(precision)
         import openvino
 
         height, width = spec.image.height, spec.image.width
@@ -61,17 +66,18 @@ class OpenVinoEngine:
         if threads := thread_limit():
             options["INFERENCE_NUM_THREADS"] = threads
             options["ENABLE_CPU_PINNING"] = False  # to the first cores, by each process alike
-        shapes: dict[str, tuple[int, ...]] = {}
         in_flight = 0
 
         def compile(batch_size: int) -> tuple[Submit, Collect]:
-            nonlocal shapes, in_flight
+            nonlocal in_flight
             try:
                 with memory_errors(RuntimeError):
-                    model, shapes = _convert(spec, weights, taps, batch_size)
+                    core = openvino.Core()
+                    model = core.read_model(graph.xml, graph.weights)
+                    model.reshape([batch_size, height, width, 3])
                     if precision != "float32":
                         model = keep_early_layers(model, min(height, width))
-                    compiled = openvino.Core().compile_model(model, "CPU", options)
+                    compiled = core.compile_model(model, "CPU", options)
                     # One request more than streams run at once: the next batch is there when one
                     # is done.
                     requests = max(in_flight, int(compiled.get_property("NUM_STREAMS")) + 1)
@@ -85,7 +91,14 @@ class OpenVinoEngine:
         label = f"{spec.text} on openvino in {precision}"
         device, batch_size = compile_or_halve(compile, cpu_batch_size(height, width), label)
         size = (height, width)
-        return Runner(shapes, size, batch_size, in_flight, *device, label, compile)
+        return Runner(graph.shapes, size, batch_size, in_flight, *device, label, compile)
+
+    def _require(self, precision: str) -> None:
+        if precision not in self.precisions():
+            raise EngineError(
+                f"The engine 'openvino' cannot compute in {precision} on this CPU. It can: "
+                f"{', '.join(self.precisions())}."
+            )
 
 
 class Requests:
@@ -109,27 +122,3 @@ class Requests:
         with memory_errors(RuntimeError):
             request.wait()
             return [request.get_output_tensor(i).data.copy() for i in range(self._outputs)]
-
-
-def _convert(
-    spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], batch_size: int
-) -> tuple[Any, dict[str, tuple[int, ...]]]:
-    """Return the OpenVINO model for batches of `batch_size`, outputs in the order of `taps`."""
-    import_keras()
-    import openvino
-    import tensorflow as tf
-
-    graph = build_graph(spec, weights, taps)
-    names = [tap.name for tap in taps]
-    shape = (batch_size, spec.image.height, spec.image.width, 3)
-
-    @tf.function(input_signature=[tf.TensorSpec(shape, tf.uint8, name="images")], autograph=False)
-    def infer(images: Any) -> list[Any]:
-        features = graph(images, training=False)
-        return [tf.identity(features[name], f"tap_{i}") for i, name in enumerate(names)]
-
-    converted = openvino.convert_model(infer.get_concrete_function())
-    # The converter takes loose ends of the graph for outputs too: swish has one for its gradient.
-    results = [converted.output(f"tap_{i}:0").get_node() for i in range(len(names))]
-    model = openvino.Model(results, converted.get_parameters(), spec.name)
-    return model, graph_shapes(graph, taps)

@@ -10,6 +10,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -47,6 +48,7 @@ from featx.store import (
 
 if TYPE_CHECKING:
     from featx.cluster import Room
+    from featx.engines.openvino_graph import OpenVinoGraph
     from featx.extraction.spread import Work
 
 __all__ = [
@@ -201,9 +203,11 @@ class Extraction:
         from featx.extraction.dispatch import spread_work
 
         assert self.cluster
-        with connect(self.cluster):
+        with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+            graphs = self._begin_graphs(todo, pool)
+            stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
-            work = self._work(todo, room)
+            work = self._work(todo, room, graphs)
             self.bars("load on the workers", 0, 0)
             return spread_work(
                 work,
@@ -217,7 +221,24 @@ class Extraction:
                 on_rows=self._counter(todo),
             )
 
-    def _work(self, todo: Sequence[Target], room: Room) -> Work:
+    def _begin_graphs(
+        self, todo: Sequence[Target], pool: Executor
+    ) -> list[Future[OpenVinoGraph] | None]:
+        """Begin to make the graphs of OpenVINO, so that workers need neither Keras nor weights."""
+        from featx.engines.openvino_graph import make_graph
+
+        if choose_engine(self.engine)[0] != "openvino":
+            return [None] * len(todo)
+        return [
+            pool.submit(
+                make_graph, t.spec, t.weights, [TapSpec.parse(tap) for tap in t.plan.extract_taps]
+            )
+            for t in todo
+        ]
+
+    def _work(
+        self, todo: Sequence[Target], room: Room, graphs: Sequence[Future[OpenVinoGraph] | None]
+    ) -> Work:
         """Return what the workers are told."""
         from featx.extraction.dispatch import new_run
         from featx.extraction.spread import Share, Work
@@ -234,8 +255,9 @@ class Extraction:
                 compression=self._compression(target),
                 provenance=self._provenance(target),
                 url=url_of(target.path),
+                graph=graph.result() if graph and self._engine_used == "openvino" else None,
             )
-            for target in todo
+            for target, graph in zip(todo, graphs, strict=True)
         ]
         return Work(
             new_run(), tuple(shares), self._engine_used, self.precision, room.cores, room.gpus > 0

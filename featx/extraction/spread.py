@@ -33,11 +33,20 @@ from typing import Any
 import numpy as np
 import xxhash
 
-from featx import __version__, errors
+from featx import __version__
 from featx.backbones import resolve_weights
-from featx.engines import Runner, choose_engine
+from featx.engines import ENGINES, Runner, choose_engine
 from featx.engines.device import has_gpu, limit_threads
-from featx.errors import CacheBusyError, ClusterError, FeatxError, ImageError
+from featx.engines.openvino import OpenVinoEngine
+from featx.engines.openvino_graph import OpenVinoGraph
+from featx.errors import (
+    CacheBusyError,
+    ClusterError,
+    FeatxError,
+    ImageError,
+    pack_error,
+    unpack_error,
+)
 from featx.extraction.loaded import load_runner
 from featx.extraction.pipeline import UnreadError, decode_file
 from featx.records import BackboneSpec, ExtractionKey, ImageSpec, TapSpec, WeightsRecord
@@ -73,6 +82,8 @@ class Share:
     provenance : mapping
     url : str
         Of the cache, where it is kept in object storage: a worker writes into its own mirror then.
+    graph : OpenVinoGraph, optional
+        Made by the driver: workers need neither Keras nor weights then.
     """
 
     spec: BackboneSpec
@@ -84,6 +95,7 @@ class Share:
     compression: str
     provenance: Mapping[str, Any]
     url: str = ""
+    graph: OpenVinoGraph | None = field(default=None, repr=False)
 
     @property
     def folder(self) -> Path:
@@ -163,8 +175,7 @@ class Block:
     host : str
         Where it was read.
     error : list
-        Name, text and attributes of the FeatxError that has to end the run; empty where all is
-        well.
+        The FeatxError that has to end the run, packed; empty where all is well.
     """
 
     digests: list[str]
@@ -192,16 +203,12 @@ class Block:
 
     def fail(self, error: FeatxError) -> None:
         """Note the error that has to end the run."""
-        self.error = [type(error).__name__, str(error), vars(error)]
+        self.error = pack_error(error)
 
     def raise_error(self) -> None:
         """Raise the error that was noted, as it was."""
         if self.error:
-            name, text, attributes = self.error
-            kind = getattr(errors, name)
-            error: FeatxError = kind.__new__(kind, text)  # their constructors take other things
-            vars(error).update(attributes)
-            raise error
+            raise unpack_error(self.error)
 
 
 class Decoder:
@@ -363,6 +370,10 @@ def _holds(share: Share) -> bool:
 def _load(work: Work, share: Share) -> Runner:
     """Compile the graph of a share with the weights that it is to have."""
     name, _ = choose_engine(work.engine)
+    if share.graph:
+        engine = ENGINES.get(name)
+        assert isinstance(engine, OpenVinoEngine)
+        return engine.compile(share.spec, share.graph, work.precision)
     host = platform.node()
     if work.gpu and name == "tensorflow" and not has_gpu():
         raise ClusterError(

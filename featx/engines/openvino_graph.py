@@ -1,0 +1,130 @@
+"""A backbone's graph in OpenVINO's own format, built by Keras in a process of its own.
+
+Keras builds it on its OpenVINO backend: that imports in a third of the time of TensorFlow, which
+need not be installed. The backend is one a process, so that this process, which may have to train
+networks, keeps the choice of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from featx.errors import EngineError, EngineMemoryError, FeatxError, pack_error, unpack_error
+from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord, to_json
+
+FRAMEWORKS = ("tensorflow", "jax", "torch")
+"""What Keras imports where it is installed, to no use here."""
+
+
+@dataclass(frozen=True)
+class OpenVinoGraph:
+    """A graph for batches of any size, its outputs in the order of the taps.
+
+    Attributes
+    ----------
+    xml, weights : bytes
+        OpenVINO's two files.
+    shapes : mapping of str to tuple of int
+        Feature shape of one image at each tap, before flattening.
+    """
+
+    xml: bytes
+    weights: bytes
+    shapes: Mapping[str, tuple[int, ...]]
+
+
+def make_graph(
+    spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec]
+) -> OpenVinoGraph:
+    """Build the graph of `spec` with `weights` and all `taps`.
+
+    Raises
+    ------
+    EngineError
+        The process failed in a way of its own.
+    EngineMemoryError
+        It was killed: memory ran out.
+    BackboneError, WeightsError, UnknownNameError
+        As in `featx.backbones.build_graph`.
+    """
+    # Not as a module (-m), nor from the working directory: whatever lies there stays out.
+    command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
+    env = os.environ | {
+        "KERAS_BACKEND": "openvino",
+        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+    }
+    asked = json.dumps([to_json(spec), to_json(weights), [tap.name for tap in taps]])
+    done = subprocess.run(command, input=asked.encode(), capture_output=True, env=env, check=False)
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        if done.returncode == -9:
+            raise EngineMemoryError(f"The process that builds {spec.text} was killed.")
+        raise EngineError(
+            f"The process that builds {spec.text} for OpenVINO failed: "
+            f"{said.splitlines()[-1] if said else f'exit status {done.returncode}'}"
+        )
+    head, _, body = done.stdout.partition(b"\n")
+    answer = json.loads(head)
+    if "error" in answer:
+        raise unpack_error(answer["error"])
+    xml, data = body[: answer["xml"]], body[answer["xml"] :]
+    return OpenVinoGraph(xml, data, {tap: tuple(shape) for tap, shape in answer["shapes"]})
+
+
+def main() -> None:
+    """Build the graph that stdin asks for, and write it to stdout."""
+    out = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # whatever else is printed
+    sys.meta_path.insert(0, _Absent())
+    spec, weights, taps = json.load(sys.stdin)
+    spec = BackboneSpec(**spec | {"image": ImageSpec(**spec["image"])})
+    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        path = Path(folder) / "graph.xml"
+        try:
+            shapes = _export(spec, WeightsRecord(**weights), list(map(TapSpec.parse, taps)), path)
+        except FeatxError as error:
+            out.write(json.dumps({"error": pack_error(error)}).encode() + b"\n")
+        else:
+            xml, data = path.read_bytes(), path.with_suffix(".bin").read_bytes()
+            head = {"xml": len(xml), "shapes": list(shapes.items())}
+            out.writelines([json.dumps(head).encode(), b"\n", xml, data])
+    out.close()
+
+
+def _export(
+    spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], path: Path
+) -> dict[str, tuple[int, ...]]:
+    from featx.backbones import build_graph, graph_shapes
+    from featx.quiet import block_telemetry, import_keras
+
+    block_telemetry()
+    import_keras(describes=True)
+    import openvino
+    from keras.src.backend.openvino.core import OpenVINOKerasTensor
+    from openvino import opset13 as ops
+
+    graph = build_graph(spec, weights, taps, channels_first=True)
+    # As keras.Model.export does, which takes 1 for the number of images where a layer asks for it.
+    shape = openvino.PartialShape([-1, spec.image.height, spec.image.width, 3])
+    pixels = ops.parameter(shape, openvino.Type.u8, "images")
+    features = graph(OpenVINOKerasTensor(pixels.output(0)), training=False)
+    results = [ops.result(features[tap.name].output) for tap in taps]
+    model = openvino.Model(results, [pixels], spec.name)
+    openvino.save_model(model, path, compress_to_fp16=False)
+    return graph_shapes(graph, taps)
+
+
+class _Absent:
+    """Finds no framework, as if none were installed."""
+
+    def find_spec(self, name: str, *_: Any) -> None:
+        if name in FRAMEWORKS:
+            raise ModuleNotFoundError(f"{name} is not needed here", name=name)
