@@ -5,6 +5,7 @@ Nothing here knows of images or heads: callers hand over plain functions and cla
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
@@ -14,7 +15,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -33,6 +34,9 @@ _NOTICE = re.compile(rb".*Set ray log level|\s*$")
 # core. They have room on a node of a single core, whichever comes first, and no two of the last
 # share a core. The others wait most of the time, and the system shares out the rest.
 _LAST_SHARE, _EARLIER_SHARE = 0.6, 0.2
+
+_ON_THE_HEAD = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
+"""Where an actor is that has to stay for as long as the cluster does."""
 
 MOST_ACTORS = 1024
 MOST_DEATHS = 10
@@ -154,7 +158,10 @@ def find_room(use_gpus: bool = True) -> Room:
 
 
 def stream(
-    rows: Sequence[Row], stages: Sequence[type], arguments: Sequence[Any], room: Room
+    rows: Sequence[Row],
+    stages: Sequence[type],
+    arguments: Callable[[], Sequence[Any]],
+    room: Room,
 ) -> Iterator[Row]:
     """Send rows through stages of Ray Data, with a pool of actors each.
 
@@ -167,9 +174,10 @@ def stream(
         Of texts and of bytes or arrays of them, which come in as buffers that cannot be written;
         each row is handed on by itself.
     stages : sequence of type
-        Their instances, made of `arguments`, take a row and return one. Those of the last have
-        `room` each, and two calls of one may run at once; those before have a core each at most.
-    arguments : sequence
+        Their instances take a row and return one. Those of the last have `room` each, and two calls
+        of one may run at once; those before have a core each at most.
+    arguments : callable
+        Returns what the instances are made of. It is called in a thread while workers start.
     room : Room
 
     Yields
@@ -183,7 +191,9 @@ def stream(
         The cluster is gone, or its workers fail time and again.
     """
     ray = _import_ray()
-    call = (rows, stages, arguments, room)
+    board = ray.remote(**_ON_THE_HEAD)(_Board).remote()
+    call = (rows, stages, board.read.remote(), room)
+    threading.Thread(target=_write, args=(ray, board, arguments), daemon=True).start()
     try:
         yield from _relayed(ray, call) if ray.util.client.ray.is_connected() else _run(*call)
     except (ray.exceptions.RayError, ConnectionError) as error:
@@ -192,9 +202,35 @@ def stream(
         ) from error
 
 
-def _run(
-    rows: Sequence[Row], stages: Sequence[type], arguments: Sequence[Any], room: Room
-) -> Iterator[Row]:
+class _Board:
+    """Holds what a run tells its workers, for those who came before there was anything to tell."""
+
+    def __init__(self) -> None:
+        self._told: asyncio.Future[Any] = asyncio.get_event_loop().create_future()
+
+    async def write(self, told: Any) -> None:
+        """Tell."""
+        self._told.set_result(told)
+
+    async def read(self) -> Any:
+        """Return what is told, once it is."""
+        return await self._told
+
+
+def _write(ray: Any, board: Any, arguments: Callable[[], Sequence[Any]]) -> None:
+    """Tell the workers their arguments: put into the cluster's memory once, as they may be large.
+
+    An error is told too, and raised there.
+    """
+    try:
+        told: Any = [ray.put(arguments())]
+    except Exception as error:  # noqa: BLE001 - whatever it is, workers wait
+        told = error
+    with suppress(Exception):  # where the cluster is gone, the stream says so
+        board.write.remote(told)
+
+
+def _run(rows: Sequence[Row], stages: Sequence[type], told: Any, room: Room) -> Iterator[Row]:
     ray = _import_data()
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     context = ray.data.DataContext.get_current()
@@ -214,8 +250,6 @@ def _run(
         max_concurrent_calls_per_actor=2,
         enable_true_multi_threading=True,
     )
-    # Once into the cluster's memory, not once an actor: they may be large.
-    held = ray.put(arguments)
     done = ray.data.from_arrow([_table(row) for row in rows])
     for stage in stages:
         ends = stage is stages[-1]
@@ -223,7 +257,7 @@ def _run(
         done = done.map_batches(
             _stage(stage),
             compute=last if ends else earlier,
-            fn_constructor_args=(stage, held),
+            fn_constructor_args=(stage, told),
             num_cpus=1 if room.gpus else cores,
             num_gpus=(room.gpus if ends else 0) or None,
             batch_format="pyarrow",  # whose buffers need not be copied
@@ -235,8 +269,12 @@ def _run(
 class _Stage:
     """An object that takes rows as one that takes tables of one row."""
 
-    def __init__(self, kind: type, held: Any) -> None:
-        self._object = kind(*_import_ray().get(held))
+    def __init__(self, kind: type, told: Any) -> None:
+        ray = _import_ray()
+        held = ray.get(told)
+        if isinstance(held, Exception):
+            raise held
+        self._object = kind(*ray.get(held[0]))
 
     def __call__(self, table: Any) -> Any:
         return _table(self._object(_row(table)))
@@ -276,9 +314,7 @@ def _row(table: Any) -> Row:
 
 def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
     """Run it in the cluster, as Ray Data has to be, from a process that is none of its own."""
-    # On the head node, which stays for as long as the cluster does.
-    options = {"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}}
-    relay = ray.remote(**options)(_Relay).remote(*call)
+    relay = ray.remote(**_ON_THE_HEAD)(_Relay).remote(*call)
     while (row := ray.get(relay.take.remote())) is not None:
         yield row
 

@@ -23,7 +23,14 @@ from featx.backbones import resolve_weights
 from featx.columns import Digests, Finder
 from featx.datasets.decode import read_image
 from featx.engines import Runner, choose_engine
-from featx.errors import CacheWriteError, DatasetError, EngineError, ImageError, SpecError
+from featx.errors import (
+    CacheWriteError,
+    DatasetError,
+    EngineError,
+    FeatxError,
+    ImageError,
+    SpecError,
+)
 from featx.extraction.estimate import measure
 from featx.extraction.loaded import Loader, load_runner
 from featx.extraction.pipeline import Job, PassOutcome, Sink, run_jobs
@@ -49,7 +56,7 @@ from featx.store import (
 if TYPE_CHECKING:
     from featx.cluster import Room
     from featx.engines.openvino_graph import OpenVinoGraph
-    from featx.extraction.spread import Work
+    from featx.extraction.spread import Graphs, Work
 
 __all__ = [
     "ExtractReport",
@@ -204,13 +211,14 @@ class Extraction:
 
         assert self.cluster
         with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
-            graphs = self._begin_graphs(todo, pool)
+            futures = self._begin_graphs(todo, pool)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
-            work = self._work(todo, room, graphs)
+            work = self._work(todo, room)
             self.bars("load on the workers", 0, 0)
             return spread_work(
                 work,
+                lambda: self._end_graphs(futures),
                 [target.plan.extract for target in todo],
                 paths,
                 room,
@@ -224,7 +232,7 @@ class Extraction:
     def _begin_graphs(
         self, todo: Sequence[Target], pool: Executor
     ) -> list[Future[OpenVinoGraph] | None]:
-        """Begin to make the graphs of OpenVINO, so that workers need neither Keras nor weights."""
+        """Begin to make the graphs of OpenVINO, if that is to be the engine."""
         from featx.engines.openvino_graph import make_graph
 
         if choose_engine(self.engine)[0] != "openvino":
@@ -236,9 +244,16 @@ class Extraction:
             for t in todo
         ]
 
-    def _work(
-        self, todo: Sequence[Target], room: Room, graphs: Sequence[Future[OpenVinoGraph] | None]
-    ) -> Work:
+    def _end_graphs(self, futures: Sequence[Future[OpenVinoGraph] | None]) -> Graphs:
+        """Return the graphs that were begun, where the workers' engine is that."""
+        if self._engine_used != "openvino":
+            return [None] * len(futures)
+        try:
+            return [future.result() if future else None for future in futures]
+        except FeatxError as error:
+            return error
+
+    def _work(self, todo: Sequence[Target], room: Room) -> Work:
         """Return what the workers are told."""
         from featx.extraction.dispatch import new_run
         from featx.extraction.spread import Share, Work
@@ -255,9 +270,8 @@ class Extraction:
                 compression=self._compression(target),
                 provenance=self._provenance(target),
                 url=url_of(target.path),
-                graph=graph.result() if graph and self._engine_used == "openvino" else None,
             )
-            for target, graph in zip(todo, graphs, strict=True)
+            for target in todo
         ]
         return Work(
             new_run(), tuple(shares), self._engine_used, self.precision, room.cores, room.gpus > 0

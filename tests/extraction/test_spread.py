@@ -42,6 +42,7 @@ from featx.errors import (
     EngineError,
     ImageError,
     UnknownNameError,
+    WeightsError,
 )
 from featx.extraction import ExtractReport, dispatch, spread
 from featx.extraction.dispatch import cut_blocks
@@ -63,12 +64,13 @@ class Stages:
         self.before_last: Callable[[], object] = lambda: None
 
     def __call__(
-        self, rows: Sequence[Row], stages: Sequence[type], arguments: Any, room: Room
+        self, rows: Sequence[Row], stages: Sequence[type], arguments: Callable[[], Any], room: Room
     ) -> Iterator[Row]:
-        self.rows, (self.work,) = list(rows), arguments
+        self.rows, told = list(rows), arguments()
+        self.work = told[0]
         self.before_first()
         assert stages == [Worker]  # that is both, with nothing to look at between them
-        task, worker = Decoder(*arguments), Forwarder(*arguments)
+        task, worker = Decoder(*told), Forwarder(*told)
         for number, row in enumerate(rows):
             if number == len(rows) - 1:
                 self.before_last()
@@ -123,9 +125,11 @@ def test_one_actor_that_does_both_gives_the_same(
 ) -> None:
     (photos / "class0" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
 
-    def both(rows: Sequence[Row], kinds: Sequence[type], arguments: Any, room: Room) -> Any:
+    def both(
+        rows: Sequence[Row], kinds: Sequence[type], arguments: Callable[[], Any], room: Room
+    ) -> Any:
         (kind,) = kinds
-        return map(kind(*arguments), rows)
+        return map(kind(*arguments()), rows)
 
     monkeypatch.setattr(dispatch, "stream", both)
     report = run()
@@ -228,7 +232,7 @@ def test_a_worker_that_does_not_see_the_cache_is_named(run: Run, stages: Stages)
     assert stages.work
     share = stages.work.shares[0]
     away = spread.replace(stages.work, shares=(spread.replace(share, entry="/not/there"),))
-    block = Block.of(Forwarder(away)(stages.rows[0]))
+    block = Block.of(Forwarder(away, [None])(stages.rows[0]))
     with pytest.raises(ClusterError, match=r"does not see the cache folder /not/there"):
         block.raise_error()
 
@@ -238,7 +242,7 @@ def test_a_worker_of_another_version_is_turned_down(run: Run, stages: Stages) ->
     assert stages.work
     other = spread.replace(stages.work, version="0.0.1")
     with pytest.raises(ClusterError, match="Install the same version"):
-        Block.of(Forwarder(other)(stages.rows[0])).raise_error()
+        Block.of(Forwarder(other, [None])(stages.rows[0])).raise_error()
 
 
 def test_weights_that_differ_on_a_worker_are_turned_down(
@@ -250,6 +254,31 @@ def test_weights_that_differ_on_a_worker_are_turned_down(
     stages.before_first = lambda: path.write_bytes(b"two")
     with pytest.raises(ClusterError, match=r"mine\.weights\.h5 on .* is not the weights file"):
         run(weights=str(path))
+
+
+@pytest.mark.slow
+def test_workers_of_openvino_are_given_the_graph(
+    run: Run, stages: Stages, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    options = {"backbone": "mobilenet(alpha=0.25)", "engine": "openvino", "image_size": 64}
+    alone = run(**options, cluster=None, cache_dir=tmp_path / "alone")
+
+    def nothing_to_load(*_: Any) -> None:
+        raise AssertionError("a worker builds its graph itself")
+
+    monkeypatch.setattr(spread, "load_runner", nothing_to_load)
+    monkeypatch.setattr(spread, "resolve_weights", nothing_to_load)
+    found, wanted = rows_of(run(**options)), rows_of(alone)
+    assert found.keys() == wanted.keys()
+    assert all(np.array_equal(found[path], wanted[path]) for path in wanted)
+
+
+@pytest.mark.slow
+def test_a_graph_that_the_driver_cannot_build_is_told_as_it_was(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "mine.weights.h5"
+    path.write_bytes(b"no weights")
+    with pytest.raises(WeightsError, match=r"mine\.weights\.h5"):
+        run(engine="openvino", weights=str(path))
 
 
 def test_nothing_is_published_once_another_run_has_taken_over(
