@@ -314,7 +314,7 @@ def _row(table: Any) -> Row:
 
 def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
     """Run it in the cluster, as Ray Data has to be, from a process that is none of its own."""
-    relay = ray.remote(**_ON_THE_HEAD)(_Relay).remote(*call)
+    relay = ray.remote(**_ON_THE_HEAD)(_Relay).remote(call)  # in a tuple, or it would wait for what is told
     while (row := ray.get(relay.take.remote())) is not None:
         yield row
 
@@ -322,7 +322,7 @@ def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
 class _Relay:
     """Runs a stream and hands over a row when asked."""
 
-    def __init__(self, *call: Any) -> None:
+    def __init__(self, call: tuple[Any, ...]) -> None:
         self._rows = _run(*call)
 
     def take(self) -> Row | None:
