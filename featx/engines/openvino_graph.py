@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from featx.engines.batch import memory_errors
 from featx.errors import EngineError, EngineMemoryError, FeatxError, pack_error, unpack_error
 from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord, to_json
 
@@ -59,44 +61,46 @@ def make_graph(
     command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
     env = os.environ | {
         "KERAS_BACKEND": "openvino",
-        "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
+        "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])]),
     }
-    asked = json.dumps([to_json(spec), to_json(weights), [tap.name for tap in taps]])
-    done = subprocess.run(command, input=asked.encode(), capture_output=True, env=env, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        if done.returncode == -9:
+    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
+        path = Path(folder) / "graph.xml"
+        taken = [tap.name for tap in taps]
+        asked = json.dumps([to_json(spec), to_json(weights), taken, str(path)]).encode()
+        done = subprocess.run(command, input=asked, capture_output=True, env=env, check=False)
+        if done.returncode == -signal.SIGKILL:
             raise EngineMemoryError(f"The process that builds {spec.text} was killed.")
-        raise EngineError(
-            f"The process that builds {spec.text} for OpenVINO failed: "
-            f"{said.splitlines()[-1] if said else f'exit status {done.returncode}'}"
-        )
-    head, _, body = done.stdout.partition(b"\n")
-    answer = json.loads(head)
-    if "error" in answer:
-        raise unpack_error(answer["error"])
-    xml, data = body[: answer["xml"]], body[answer["xml"] :]
-    return OpenVinoGraph(xml, data, {tap: tuple(shape) for tap, shape in answer["shapes"]})
+        if done.returncode:
+            said = done.stderr.decode(errors="replace").strip()
+            raise EngineError(
+                f"The process that builds {spec.text} for OpenVINO failed: "
+                f"{said.splitlines()[-1] if said else f'exit status {done.returncode}'}"
+            )
+        answer = json.loads(done.stdout.splitlines()[-1])  # what Python says at its start is above
+        if "error" in answer:
+            raise unpack_error(answer["error"])
+        shapes = {tap: tuple(shape) for tap, shape in answer["shapes"]}
+        # Read once the other process has given its memory back: networks may be large.
+        return OpenVinoGraph(path.read_bytes(), path.with_suffix(".bin").read_bytes(), shapes)
 
 
 def main() -> None:
-    """Build the graph that stdin asks for, and write it to stdout."""
-    out = os.fdopen(os.dup(1), "wb")
+    """Build the graph that stdin asks for, and answer on stdout."""
+    out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed
     sys.meta_path.insert(0, _Absent())
-    spec, weights, taps = json.load(sys.stdin)
-    spec = BackboneSpec(**spec | {"image": ImageSpec(**spec["image"])})
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        path = Path(folder) / "graph.xml"
-        try:
-            shapes = _export(spec, WeightsRecord(**weights), list(map(TapSpec.parse, taps)), path)
-        except FeatxError as error:
-            out.write(json.dumps({"error": pack_error(error)}).encode() + b"\n")
-        else:
-            xml, data = path.read_bytes(), path.with_suffix(".bin").read_bytes()
-            head = {"xml": len(xml), "shapes": list(shapes.items())}
-            out.writelines([json.dumps(head).encode(), b"\n", xml, data])
-    out.close()
+    fields, weights, names, path = json.load(sys.stdin)
+    spec = BackboneSpec(**fields | {"image": ImageSpec(**fields["image"])})
+    taps = [TapSpec.parse(name) for name in names]
+    answer: dict[str, Any]
+    try:
+        with memory_errors(RuntimeError):
+            shapes = _export(spec, WeightsRecord(**weights), taps, Path(path))
+        answer = {"shapes": list(shapes.items())}
+    except FeatxError as error:
+        answer = {"error": pack_error(error)}
+    with out:
+        json.dump(answer, out)
 
 
 def _export(
