@@ -46,7 +46,7 @@ def keras_backend() -> str:
 def is_backend_chosen() -> bool:
     """Tell whether the backend is somebody's choice, or this process's, rather than a default."""
     default = BACKENDS[0]  # which Keras writes into its file by itself
-    chosen = "keras" in sys.modules or "KERAS_BACKEND" in os.environ
+    chosen = "keras" in sys.modules or bool(os.environ.get("KERAS_BACKEND"))
     return chosen or _configured() not in ("", default)
 
 

@@ -58,14 +58,14 @@ def test_no_seconds_no_speed(engine: str, home: Path) -> None:
 
 
 def test_without_any_engine_the_rest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("backend", "engines.choose", *(f"engines.{m}" for m in ENGINE_MODULES)):
+    for module in ("backend", *(f"engines.{m}" for m in ENGINE_MODULES)):
         monkeypatch.setattr(f"featx.{module}.is_installed", lambda name: False)
     found = diagnose([MOBILENET], seconds=1)
     assert (found.engine, found.precisions, found.speeds) == ("", (), ())
     assert any("No engine is installed" in p for p in found.problems)
-    assert "pip install openvino tensorflow" in dict(found.advice).values()
+    assert "pip install openvino" in dict(found.advice).values()
     assert {e.install for e in found.engines if e.name in ENGINE_MODULES} == {
-        "pip install openvino tensorflow",
+        "pip install openvino",
         "pip install tensorflow",
         "pip install jax",
     }

@@ -18,6 +18,8 @@ ENGINES.register("openvino", OpenVinoEngine())
 ENGINES.register("tensorflow", TensorFlowEngine())
 ENGINES.register("jax", JaxEngine())
 
+_AUTO = ("openvino", "tensorflow", "jax")  # whatever else is registered is taken by name only
+
 
 def choose_engine(name: str = "auto") -> tuple[str, str]:
     """Choose the engine for this machine.
@@ -44,7 +46,7 @@ def choose_engine(name: str = "auto") -> tuple[str, str]:
     if name != "auto":
         need(name)
         return name, "asked for"
-    installed = [known for known in ENGINES if ENGINES.get(known).missing() is None]
+    installed = [known for known in _AUTO if ENGINES.get(known).missing() is None]
     if not installed:
         raise EngineError(
             "No engine is installed. Run: pip install openvino (the fastest on a CPU), or: pip "

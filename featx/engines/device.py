@@ -10,7 +10,9 @@ from featx.backend import is_installed, keras_backend
 
 
 def has_driver() -> bool:
-    """Tell whether there is a driver of NVIDIA GPUs."""
+    """Tell whether there is a driver of NVIDIA GPUs, not hidden by CUDA_VISIBLE_DEVICES."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
+        return False
     return Path("/proc/driver/nvidia/version").exists()
 
 
@@ -18,11 +20,9 @@ def has_driver() -> bool:
 def has_gpu() -> bool:
     """Tell whether TensorFlow can use a GPU.
 
-    TensorFlow itself is asked only where an NVIDIA driver is present and not hidden by
-    CUDA_VISIBLE_DEVICES, since importing it takes seconds.
+    TensorFlow itself is asked only where there is a driver (`has_driver`), since importing it takes
+    seconds.
     """
-    if os.environ.get("CUDA_VISIBLE_DEVICES", "all").strip() in ("", "-1"):
-        return False
     if not has_driver() or not is_installed("tensorflow"):
         return False
     if keras_backend() != "tensorflow":

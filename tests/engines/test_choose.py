@@ -6,12 +6,19 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import fakes
 import pytest
 
 from featx.backbones import parse_backbone, resolve_weights
-from featx.backend import keras_backend, require_backend
+from featx.backend import is_backend_chosen, keras_backend, require_backend
 from featx.engines import ENGINES, choose_engine, choose_precision
-from featx.engines.device import cpu_batch_size, cpu_features, has_gpu, has_native_bfloat16
+from featx.engines.device import (
+    cpu_batch_size,
+    cpu_features,
+    has_driver,
+    has_gpu,
+    has_native_bfloat16,
+)
 from featx.errors import EngineError, SpecError, UnknownNameError
 from featx.records import TapSpec
 
@@ -21,7 +28,12 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no
     """A machine described by what is installed, whether it has a GPU, and Keras's backend."""
 
     def describe(
-        *installed: str, gpu: bool = False, backend: str = "", imported: str = "", file: str = ""
+        *installed: str,
+        gpu: bool = False,
+        driver: bool = False,
+        backend: str = "",
+        imported: str = "",
+        file: str = "",
     ) -> None:
         monkeypatch.delitem(sys.modules, "keras", raising=False)
         if imported:
@@ -34,9 +46,9 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no
         monkeypatch.setenv("KERAS_HOME", str(tmp_path))
         (tmp_path / "keras.json").write_text(f'{{"backend": "{file}"}}' if file else "not json")
         monkeypatch.setattr("featx.engines.choose.has_gpu", lambda: gpu)
+        monkeypatch.setattr("featx.engines.choose.has_driver", lambda: gpu or driver)
         for module in ("backend", *(f"engines.{m}" for m in ("openvino", "tensorflow", "jax"))):
             monkeypatch.setattr(f"featx.{module}.is_installed", lambda name: name in installed)
-        monkeypatch.setattr("featx.engines.choose.is_installed", lambda name: name in installed)
 
     return describe
 
@@ -44,6 +56,13 @@ def machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no
 def test_openvino_on_a_cpu(machine) -> None:  # type: ignore[no-untyped-def]
     machine("openvino", "tensorflow")
     assert choose_engine() == ("openvino", "the fastest on a CPU")
+    assert "KERAS_BACKEND" not in os.environ  # Keras is left to whoever needs it
+
+
+def test_openvino_needs_no_tensorflow(machine) -> None:  # type: ignore[no-untyped-def]
+    for file in ("", "tensorflow", "openvino"):
+        machine("openvino", file=file)
+        assert choose_engine() == ("openvino", "the fastest on a CPU")
 
 
 def test_tensorflow_where_openvino_is_not_installed_says_so(machine) -> None:  # type: ignore[no-untyped-def]
@@ -63,24 +82,66 @@ def test_jax_where_keras_is_set_to_it(machine) -> None:  # type: ignore[no-untyp
     assert choose_engine()[0] == "jax"
     machine("openvino", "tensorflow", "jax", file="jax")
     assert choose_engine()[0] == "jax"
+    machine("openvino", "jax", imported="jax")
+    assert choose_engine()[0] == "jax"
     machine("openvino", "tensorflow", backend="jax")
     with pytest.raises(EngineError, match="pip install jax"):
         choose_engine()
 
 
-def test_jax_where_there_is_no_tensorflow_whatever_keras_wrote_down(machine) -> None:  # type: ignore[no-untyped-def]
-    for file in ("tensorflow", ""):
+def test_jax_without_tensorflow_only_where_there_may_be_a_gpu(machine) -> None:  # type: ignore[no-untyped-def]
+    for file in ("tensorflow", ""):  # Keras writes "tensorflow" by itself
         machine("openvino", "jax", file=file)
-        assert choose_engine()[0] == "jax"
+        assert choose_engine() == ("openvino", "the fastest on a CPU")
+        assert keras_backend() == "jax"  # for whatever is trained
+        machine("openvino", "jax", file=file, driver=True)
+        assert choose_engine() == ("jax", "a GPU was found, and no TensorFlow")
         assert os.environ["KERAS_BACKEND"] == "jax"
 
 
+def test_jax_alone_says_what_would_be_faster(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("jax")
+    name, reason = choose_engine()
+    assert name == "jax"
+    assert "pip install openvino" in reason
+    assert os.environ["KERAS_BACKEND"] == "jax"
+
+
 def test_no_engine_at_all_says_what_to_install(machine) -> None:  # type: ignore[no-untyped-def]
-    machine("openvino")
-    with pytest.raises(EngineError, match="pip install openvino tensorflow"):
+    fakes.register()  # an engine that "auto" does not know
+    machine("torch")
+    with pytest.raises(
+        EngineError, match=r"pip install openvino .*pip install tensorflow.*pip install jax"
+    ):
         choose_engine()
-    with pytest.raises(EngineError, match="pip install openvino tensorflow"):
+
+
+def test_networks_need_a_backend_that_trains(machine) -> None:  # type: ignore[no-untyped-def]
+    machine("torch")
+    for describes in (False, True):
+        with pytest.raises(EngineError, match=r"no backend here.*pip install tensorflow"):
+            require_backend(describes=describes)
+    machine("openvino")
+    with pytest.raises(EngineError, match=r"openvino here\. Run: pip install tensorflow$"):
         require_backend()
+    assert "KERAS_BACKEND" not in os.environ
+    require_backend(describes=True)
+    assert os.environ["KERAS_BACKEND"] == "openvino"
+    machine("openvino", "jax")
+    require_backend()
+    assert os.environ["KERAS_BACKEND"] == "jax"
+
+
+def test_who_chose_the_backend(machine) -> None:  # type: ignore[no-untyped-def]
+    chosen = [{"backend": "tensorflow"}, {"file": "jax"}, {"imported": "tensorflow"}]
+    for options in chosen:
+        machine("tensorflow", "jax", **options)
+        assert is_backend_chosen(), options
+    for file in ("", "tensorflow"):
+        machine("tensorflow", "jax", file=file)
+        assert not is_backend_chosen(), file
+        os.environ["KERAS_BACKEND"] = ""  # names none
+        assert not is_backend_chosen(), file
 
 
 def test_an_engine_asked_for_by_name(machine) -> None:  # type: ignore[no-untyped-def]
@@ -97,8 +158,16 @@ def test_an_engine_asked_for_sets_keras_to_its_backend(machine) -> None:  # type
     assert choose_engine("jax")[0] == "jax"
     assert keras_backend() == "jax"
     machine("openvino", "tensorflow", "jax", file="jax")
-    assert choose_engine("openvino")[0] == "openvino"
+    assert choose_engine("tensorflow")[0] == "tensorflow"
     assert keras_backend() == "tensorflow"
+
+
+def test_openvino_goes_with_every_backend(machine) -> None:  # type: ignore[no-untyped-def]
+    for options in ({"backend": "jax"}, {"file": "jax"}, {"imported": "torch"}, {}):
+        machine("openvino", "tensorflow", "jax", **options)
+        before = keras_backend()
+        assert choose_engine("openvino") == ("openvino", "asked for")
+        assert keras_backend() == before
 
 
 def test_an_engine_whose_backend_cannot_be_had_any_more(machine) -> None:  # type: ignore[no-untyped-def]
@@ -107,7 +176,7 @@ def test_an_engine_whose_backend_cannot_be_had_any_more(machine) -> None:  # typ
         choose_engine("jax")
     machine("openvino", "tensorflow", "jax", backend="jax")
     with pytest.raises(EngineError, match="without KERAS_BACKEND"):
-        choose_engine("openvino")
+        choose_engine("tensorflow")
 
 
 def test_unknown_engine() -> None:
@@ -126,6 +195,10 @@ def test_keras_backend_is_the_environments_else_the_files(machine) -> None:  # t
     assert keras_backend() == "jax"
     machine("tensorflow", "jax", backend="jax", imported="tensorflow")
     assert keras_backend() == "tensorflow"
+    machine("openvino", "jax")
+    assert keras_backend() == "jax"
+    machine("openvino", file="tensorflow")
+    assert keras_backend() == "openvino"
 
 
 NO_BACKEND = """
@@ -157,28 +230,42 @@ def test_keras_is_not_even_imported_where_it_has_no_backend(tmp_path: Path) -> N
 
 
 def test_a_hidden_gpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/proc/driver/nvidia/version")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert has_driver()
     for hidden in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
         has_gpu.cache_clear()
         assert not has_gpu()
+        assert not has_driver()
     has_gpu.cache_clear()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    assert has_driver()
+    monkeypatch.setattr(Path, "exists", lambda path: False)
+    assert not has_driver()
 
 
 @pytest.mark.parametrize("name", ["openvino", "tensorflow"])
-def test_engines_refuse_another_keras_backend_and_precision(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = ENGINES.get(name)
-    if engine.missing():
-        pytest.skip(f"not installed: {engine.missing()}")
-    spec = parse_backbone("mobilenet", weights="random")
-    arguments = (spec, resolve_weights(spec), [TapSpec("", "avg")])
+def test_engines_refuse_another_precision(name: str) -> None:
+    engine, arguments = _engine(name)
     with pytest.raises(EngineError, match=r"float8.*float32"):
         engine.load(*arguments, "float8")
+
+
+def test_tensorflow_refuses_another_keras_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, arguments = _engine("tensorflow")
     monkeypatch.delitem(sys.modules, "keras", raising=False)
     monkeypatch.setenv("KERAS_BACKEND", "torch")
     with pytest.raises(EngineError, match="KERAS_BACKEND"):
         engine.load(*arguments, "float32")
+
+
+def _engine(name: str):  # type: ignore[no-untyped-def]
+    engine = ENGINES.get(name)
+    if engine.missing():
+        pytest.skip(f"not installed: {engine.missing()}")
+    spec = parse_backbone("mobilenet", weights="random")
+    return engine, (spec, resolve_weights(spec), [TapSpec("", "avg")])
 
 
 @pytest.fixture
