@@ -10,6 +10,7 @@ _FOLLOW = {
     "DepthwiseConv2D", "Dropout", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "InputLayer",
     "MaxPooling2D", "Multiply", "ReLU", "SeparableConv2D", "ZeroPadding2D",
 }  # fmt: skip
+_ALONG_CHANNELS = ("softmax", "log_softmax", "sparsemax", "glu")  # the last axis, that is
 
 
 def to_channels_first(model: Any) -> Any | None:
@@ -39,20 +40,21 @@ def to_channels_first(model: Any) -> Any | None:
 
 def _turned(layer: Any) -> dict[str, Any] | None:
     """Return the layer's configuration for NCHW; None where none is known."""
-    if not hasattr(layer, "get_config"):  # an operation on values one by one
-        return {}
     config: dict[str, Any] = layer.get_config()
     kind = type(layer).__name__
+    if config.get("activation") in _ALONG_CHANNELS:
+        return None
     if kind in ("BatchNormalization", "Concatenate", "Normalization"):
         axis = config["axis"]
         if axis not in (3, -1, [3], (3,), [-1], (-1,)):
             return None
         return config | {"axis": 1}
     if kind == "Reshape":  # of the weights of channels: (1, 1, channels)
-        *sides, channels = config["target_shape"]
+        *sides, channels = config.get("target_shape") or (0,)
         return config | {"target_shape": (channels, *sides)} if sides == [1, 1] else None
     if kind == "Rescaling":
-        return config if isinstance(config["scale"], float | int) else None
+        alike = all(isinstance(config[key], float | int) for key in ("scale", "offset"))
+        return config if alike else None
     if kind not in _FOLLOW:
         return None
     return config | {"data_format": "channels_first"} if "data_format" in config else config
