@@ -1,8 +1,8 @@
 """The real `featx` command in a process forked from one that has imported everything already.
 
 Nothing of featx is replaced but for three things: parts are closed after a few rows, so that there
-are many; the OpenVINO graph is read from the file that the real engine's conversion was saved to,
-which spares the seconds that Keras takes; and what is computed is written to a log, which outlives
+are many; the OpenVINO graph is read from the file that the real engine's graph was saved to, which
+spares the seconds that Keras takes; and what is computed is written to a log, which outlives
 a kill.
 """
 
@@ -24,6 +24,8 @@ import featx.store.entry
 import featx.store.writer
 from faults.trap import Trap
 from featx.cli import main as featx_main
+from featx.engines.openvino import Requests
+from featx.engines.openvino_graph import OpenVinoGraph
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 
@@ -146,35 +148,40 @@ def make_small(small: Small) -> None:
 
 
 def save_graph(path: Path) -> None:
-    """Make the real engine's conversion save what it returns; for the reference run."""
-    real = featx.engines.openvino._convert
+    """Make the real engine save the graph that it has made; for the reference run."""
+    real = featx.engines.openvino.make_graph
 
-    def convert(*args: Any) -> Any:
-        import openvino
+    def make(spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec]) -> OpenVinoGraph:
+        graph = real(spec, weights, taps)
+        path.write_bytes(graph.xml)
+        path.with_suffix(".bin").write_bytes(graph.weights)
+        path.with_suffix(".json").write_text(json.dumps(graph.shapes))
+        return graph
 
-        model, shapes = real(*args)
-        openvino.save_model(model, path, compress_to_fp16=False)
-        path.with_suffix(".json").write_text(json.dumps(shapes))
-        return model, shapes
-
-    featx.engines.openvino._convert = convert
+    featx.engines.openvino.make_graph = make
 
 
 def read_saved_graph(path: Path) -> None:
-    """Make the engine read the saved graph, with the outputs of the taps asked for."""
+    """Make the engine read the saved graph, and give the taps asked for."""
+    real = Requests.collect
 
-    def convert(
-        spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec], batch_size: int
-    ) -> Any:
-        import openvino
-
+    def make(spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec]) -> OpenVinoGraph:
         shapes = json.loads(path.with_suffix(".json").read_text())
-        whole = openvino.Core().read_model(path)
-        results = [whole.get_results()[list(shapes).index(tap.name)] for tap in taps]
-        model = openvino.Model(results, whole.get_parameters(), spec.name)
-        return model, {tap.name: tuple(shapes[tap.name]) for tap in taps}
+        wanted = [list(shapes).index(tap.name) for tap in taps]
 
-    featx.engines.openvino._convert = convert
+        def collect(requests: Requests, request: Any) -> list[Any]:
+            rows = real(requests, request)
+            return [rows[i] for i in wanted]
+
+        # The others are computed too: OpenVINO gives a tap that is alone other last bits.
+        Requests.collect = collect
+        return OpenVinoGraph(
+            path.read_bytes(),
+            path.with_suffix(".bin").read_bytes(),
+            {tap.name: tuple(shapes[tap.name]) for tap in taps},
+        )
+
+    featx.engines.openvino.make_graph = make
 
 
 def watch(tell: Any) -> None:
