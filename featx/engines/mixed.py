@@ -35,9 +35,13 @@ def keep_early_layers(model: Any, side: int) -> Any:
         so that it is written into the model's text form.
     """
     import openvino
+    from openvino._offline_transformations import apply_moc_transformations
 
     if not any(op.get_type_name() == "GroupConvolution" for op in model.get_ops()):
         return model
+    # As OpenVINO's own converter does: normalisation goes into the convolutions, which would
+    # otherwise happen later and lose the mark.
+    apply_moc_transformations(model, cf=False, smart_reshape=False)
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
         path = Path(folder) / "model.xml"
         openvino.save_model(model, path, compress_to_fp16=False)
