@@ -84,9 +84,11 @@ def require_backend(*, describes: bool = False) -> None:
     """
     name = keras_backend()
     if name == DESCRIBES and not describes:
+        there = any(map(is_installed, BACKENDS))
+        remedy = "Start afresh without KERAS_BACKEND." if there else "Run: pip install tensorflow"
         raise EngineError(
             "Networks are trained, and run for this, by TensorFlow or JAX, and Keras is to take "
-            f"{name} here. Run: pip install tensorflow"
+            f"{name} here. {remedy}"
         )
     if "keras" not in sys.modules and not is_installed(name):
         raise EngineError(

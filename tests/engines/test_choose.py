@@ -125,6 +125,11 @@ def test_networks_need_a_backend_that_trains(machine) -> None:  # type: ignore[n
     with pytest.raises(EngineError, match=r"openvino here\. Run: pip install tensorflow$"):
         require_backend()
     assert "KERAS_BACKEND" not in os.environ
+    for options in ({"backend": "openvino"}, {"imported": "openvino"}):
+        machine("openvino", "tensorflow", **options)
+        with pytest.raises(EngineError, match=r"openvino here\. Start afresh without KERAS_BACK"):
+            require_backend()
+    machine("openvino")
     require_backend(describes=True)
     assert os.environ["KERAS_BACKEND"] == "openvino"
     machine("openvino", "jax")
