@@ -57,6 +57,16 @@ def test_no_seconds_no_speed(engine: str, home: Path) -> None:
     assert not home.exists()
 
 
+def test_a_cluster_needs_ray(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("featx.doctor.is_installed", lambda name: name != "ray")
+    assert 'pip install "featx[ray]"' in dict(diagnose([MOBILENET], seconds=0).advice).values()
+    monkeypatch.setattr("featx.doctor.is_installed", lambda name: True)
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name} 9.8")
+    found = diagnose([MOBILENET], seconds=0)
+    assert found.ray == "ray 9.8"
+    assert 'pip install "featx[ray]"' not in dict(found.advice).values()
+
+
 def test_without_any_engine_the_rest_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("backend", *(f"engines.{m}" for m in ENGINE_MODULES)):
         monkeypatch.setattr(f"featx.{module}.is_installed", lambda name: False)

@@ -84,6 +84,7 @@ def _lines(found: Diagnosis) -> list[tuple[str, str]]:
     lines += [("weights", f"{w.backbone}: {_STATES[w.state]}") for w in found.weights]
     written = "can be written" if cache.writable else "cannot be written"
     lines.append(("cache", f"{cache.path}: {written}, {file_size(cache.free_bytes)} free"))
+    lines.append(("cluster", f"ray {found.ray}" if found.ray else "ray is not installed"))
     for s in found.speeds:
         size = "x".join(map(str, s.image_size))
         lines.append(

@@ -49,6 +49,8 @@ class Diagnosis:
         What `--precision auto` takes and why.
     weights : tuple of WeightsState
     cache : Folder
+    ray : str
+        Version of Ray, which clusters need; "" where it is not installed.
     speeds : tuple of Speed
     speeds_kept : bool
         Whether the readings could be written down.
@@ -70,6 +72,7 @@ class Diagnosis:
     precision_reason: str
     weights: tuple[WeightsState, ...]
     cache: Folder
+    ray: str
     speeds: tuple[Speed, ...]
     speeds_kept: bool
     problems: tuple[str, ...]
@@ -138,6 +141,7 @@ def diagnose(
         precision_reason=auto[1],
         weights=tuple(weights),
         cache=cache,
+        ray=_version("ray"),
         speeds=tuple(speeds),
         speeds_kept=bool(speeds) and keep_readings(speeds),
         problems=tuple(problems),
@@ -162,12 +166,15 @@ def _precisions(engine: str, problems: list[str]) -> tuple[str, ...]:
 
 
 def _state(name: str) -> EngineState:
-    install = ENGINES.get(name).missing() or ""
+    return EngineState(name, _version(name), ENGINES.get(name).missing() or "")
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package; "" where it is not."""
     try:
-        version = importlib.metadata.version(name)
+        return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
-        version = ""
-    return EngineState(name, version, install)
+        return ""
 
 
 def _advice(
@@ -184,6 +191,8 @@ def _advice(
             found.append(("the engine that is fastest on a CPU", command))
     if not is_installed("hdf5plugin"):
         found.append(("smaller caches: extract --compression blosc2", "pip install hdf5plugin"))
+    if not is_installed("ray"):
+        found.append(("several machines: --cluster", 'pip install "featx[ray]"'))
     if not is_installed("pyarrow"):
         found.append(("cache export to Parquet", "pip install pyarrow"))
     for item in weights:

@@ -24,7 +24,14 @@ def nothing_around(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, projection: 
 def test_doctor_tells_what_there_is(cli: Cli) -> None:
     status, out, err = cli("doctor", "-q", "-b", "mobilenet,vgg16", "--seconds", "0.05")
     assert status == 0, err
-    for words in ("CPU", "GPU", "openvino", "taken by auto: for tests", "network does not answer"):
+    for words in (
+        "CPU",
+        "GPU",
+        "openvino",
+        "cluster",
+        "taken by auto: for tests",
+        "network does not answer",
+    ):
         assert words in out
     assert out.count("images/s in float32") == 2
     assert "featx extract --weights PATH" in out
