@@ -314,7 +314,8 @@ def _row(table: Any) -> Row:
 
 def _relayed(ray: Any, call: tuple[Any, ...]) -> Iterator[Row]:
     """Run it in the cluster, as Ray Data has to be, from a process that is none of its own."""
-    relay = ray.remote(**_ON_THE_HEAD)(_Relay).remote(call)  # in a tuple, or it would wait for what is told
+    # In one argument: Ray would wait for what is told, were it one by itself.
+    relay = ray.remote(**_ON_THE_HEAD)(_Relay).remote(call)
     while (row := ray.get(relay.take.remote())) is not None:
         yield row
 
