@@ -22,7 +22,7 @@ from featx.engines.batch import memory_errors
 from featx.errors import EngineError, EngineMemoryError, FeatxError, pack_error, unpack_error
 from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord, to_json
 
-FRAMEWORKS = ("tensorflow", "jax", "torch")
+FRAMEWORKS = ("tensorflow", "jax", "torch", "pandas")
 """What Keras imports where it is installed, to no use here."""
 
 

@@ -15,6 +15,8 @@ from featx.extraction.spread import Block, Decoder, Forwarder, Graphs, Work, Wor
 BLOCK_BYTES = 64 << 20
 """Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
 BLOCK_ROWS = 1024
+_FIRST = 2
+"""So many blocks an actor are of one batch at first, for its graphs to have work at once."""
 _ENDING = 3
 """So many blocks an actor are left when they begin to be smaller, that all end together."""
 
@@ -103,7 +105,7 @@ def cut_blocks(
     paths: Mapping[str, str],
     actors: int,
 ) -> Iterator[Block]:
-    """Yield blocks of images that lack the same taps, smaller ones in the end."""
+    """Yield blocks of images that lack the same taps, smaller ones at both ends."""
     groups: dict[tuple[tuple[str, ...], ...], list[str]] = {}
     lacking = [dict(taps.items()) for taps in wanted]
     for digest in paths:
@@ -111,11 +113,13 @@ def cut_blocks(
     batch = min(cpu_batch_size(image.height, image.width) for image in work.images)
     pixels = sum(3 * image.height * image.width for image in work.images)
     most = max(batch, min(BLOCK_ROWS, BLOCK_BYTES // pixels) // batch * batch)
-    left = len(paths)
+    left, blocks = len(paths), 0
     for lacks, digests in groups.items():
         start = 0
         while start < len(digests):
             size = min(most, max(batch, left // (_ENDING * actors) // batch * batch))
+            size = batch if blocks < _FIRST * actors else size
+            blocks += 1
             some = digests[start : start + size]
             yield Block(some, [paths[d] for d in some], [list(taps) for taps in lacks])
             start += len(some)

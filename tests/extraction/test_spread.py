@@ -335,7 +335,7 @@ def test_a_path_that_is_not_utf_8_comes_through() -> None:
     assert Block.of(block.row()) == block
 
 
-def test_blocks_become_smaller_in_the_end_and_hold_each_image_once(
+def test_blocks_are_smaller_at_both_ends_and_hold_each_image_once(
     run: Run, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run()
@@ -349,5 +349,6 @@ def test_blocks_become_smaller_in_the_end_and_hold_each_image_once(
         seen += block.digests
     assert seen == list(paths)
     assert max(sizes) * 3 * 224 * 224 <= dispatch.BLOCK_BYTES
-    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[:5] == [4, 4, 4, 4, max(sizes)]  # two an actor, to begin with
+    assert sizes[4:] == sorted(sizes[4:], reverse=True)
     assert sizes[-3:] == [4, 4, 4]
