@@ -269,6 +269,7 @@ class CacheEntry:
         """
         refresh(self.path)
         sweep(self.path)
+        sweep(self.path / PARTS)  # what another run's workers began, and died of only now
 
         def publish(state: EntryState) -> Path:
             return publish_view(
