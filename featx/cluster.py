@@ -75,7 +75,7 @@ def connect(where: str) -> Iterator[None]:
     try:
         _require_listener(where)
         with warnings.catch_warnings(action="ignore"), without_notices(_NOTICE):
-            ray.init(where, **options)
+            _init(ray, where, options)
     except Exception as error:  # Ray raises errors of many kinds, its transport's among them
         raise ClusterError(_unreachable(where, error)) from error
     # Ray tells on stdout of workers that died, of some only as it ends; stdout is for results.
@@ -84,6 +84,16 @@ def connect(where: str) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
+
+
+def _init(ray: Any, where: str, options: dict[str, Any]) -> None:
+    """Connect; once more where the process that the head starts for a client has not come up."""
+    try:
+        ray.init(where, **options)
+    except ConnectionError as error:
+        if "client server failed" not in str(error):
+            raise
+        ray.init(where, **options)
 
 
 def prepare(where: str) -> None:

@@ -74,7 +74,6 @@ def ray_nodes(*cpus: int) -> Iterator[Nodes]:
     """Start a head node without CPUs and one node each with so many CPUs."""
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # sockets have short names
     env = os.environ | {"RAY_TMPDIR": folder, "RAY_AUTH_MODE": "disabled"}
-    env["RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S"] = "120"  # where much else runs
     env["RAY_worker_niceness"] = "0"  # as patient as other processes here, not less
     env.pop("RAY_ADDRESS", None)
     process = subprocess.Popen(
