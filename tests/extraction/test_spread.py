@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -34,7 +36,7 @@ from test_extract import (  # noqa: F401
 )
 
 import featx
-from featx.cluster import Room
+from featx.cluster import Room, _init
 from featx.errors import (
     CacheBusyError,
     CacheWriteError,
@@ -62,6 +64,7 @@ class Stages:
         self.before_first: Callable[[], object] = lambda: None
         self.after_decode: Callable[[], object] = lambda: None
         self.before_last: Callable[[], object] = lambda: None
+        self.after_last: Callable[[], object] = lambda: None
 
     def __call__(
         self, rows: Sequence[Row], stages: Sequence[type], arguments: Callable[[], Any], room: Room
@@ -79,6 +82,7 @@ class Stages:
             for _ in range(self.times):  # a worker that was lost after it had published
                 done = worker(decoded)
             yield done
+        self.after_last()
 
 
 @pytest.fixture
@@ -294,6 +298,40 @@ def test_nothing_is_published_once_another_run_has_taken_over(
     assert len(digests_in_parts(tmp_path)) == 20
     stages.before_last = lambda: None
     assert run().extracted == 4
+
+
+def test_what_a_worker_began_that_died_meanwhile_is_gone_in_the_end(
+    run: Run, stages: Stages, tmp_path: Path
+) -> None:
+    made = (
+        "import sys, pathlib; from featx.store.atomic import temp_path\n"
+        "temp_path(pathlib.Path(sys.argv[1])).touch()"
+    )
+
+    def leave() -> None:  # once the run's own writers have looked
+        (folder,) = tmp_path.glob("cache/*/*/parts")
+        subprocess.run([sys.executable, "-c", made, str(folder / "a.h5")], check=True)
+        assert list(folder.glob(".*.tmp"))
+
+    stages.after_last = leave
+    run()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_ray_is_asked_once_more_where_its_part_of_the_connection_did_not_start() -> None:
+    class Ray:
+        def __init__(self, *said: str) -> None:
+            self.said = list(said)
+
+        def init(self, where: str, **_: Any) -> None:
+            if self.said:
+                raise ConnectionAbortedError(self.said.pop(0))
+
+    failed = "Starting Ray client server failed."
+    _init(Ray(failed), "ray://there:1", {})
+    for said in ((failed, failed), ("refused",)):
+        with pytest.raises(ConnectionError, match=said[-1]):
+            _init(Ray(*said), "ray://there:1", {})
 
 
 def test_an_error_on_a_worker_arrives_as_it_was(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
