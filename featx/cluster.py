@@ -247,6 +247,7 @@ def _run(rows: Sequence[Row], stages: Sequence[type], told: Any, room: Room) -> 
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = MOST_DEATHS
+    context.memory_usage_poll_interval_s = None  # nobody reads it
     # Pools begin with what there is room for now, and grow with the nodes and the work; smaller
     # they would become at any pause, only to start again, which is dear. For the same reason there
     # are actors in earlier stages too: Ray ends the processes of tasks that pause.

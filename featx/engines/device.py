@@ -78,13 +78,24 @@ def has_native_bfloat16(engine: str) -> bool:
     return bool(NATIVE_BFLOAT16 & set(cpu_features()))
 
 
-def cpu_batch_size(height: int, width: int) -> int:
+WHOLE_BATCH, STREAM_BATCH = 32, 8
+"""Images of 224×224 that a CPU takes at once: where all cores share a batch, and where each core
+has one of its own, which then should stay near its caches."""
+
+
+def cpu_batch_size(height: int, width: int, images: int = WHOLE_BATCH) -> int:
     """Return how many images a CPU takes at once: a power of two that depends on nothing else.
 
     Large enough to fill the vector units at every layer, small enough for the activations of a
-    layer to stay near the caches; 32 at 224×224.
+    layer to stay near the caches.
+
+    Parameters
+    ----------
+    height, width : int
+    images : int
+        At 224×224: `WHOLE_BATCH` or `STREAM_BATCH`.
     """
-    fits = max(1, 32 * 224 * 224 // (height * width))
+    fits = max(1, images * 224 * 224 // (height * width))
     return min(64, 1 << (fits.bit_length() - 1))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from featx.backend import is_installed
 from featx.engines.batch import Collect, Submit, compile_or_halve, memory_errors
-from featx.engines.device import cpu_batch_size, thread_limit
+from featx.engines.device import STREAM_BATCH, cpu_batch_size, thread_limit
 from featx.engines.mixed import keep_early_layers
 from featx.engines.openvino_graph import OpenVinoGraph, make_graph
 from featx.engines.runner import Runner
@@ -89,8 +89,8 @@ class OpenVinoEngine:
             return device.submit, device.collect
 
         label = f"{spec.text} on openvino in {precision}"
-        device, batch_size = compile_or_halve(compile, cpu_batch_size(height, width), label)
         size = (height, width)
+        device, batch_size = compile_or_halve(compile, cpu_batch_size(*size, STREAM_BATCH), label)
         return Runner(graph.shapes, size, batch_size, in_flight, *device, label, compile)
 
     def _require(self, precision: str) -> None:

@@ -15,6 +15,8 @@ import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import LazyLoader
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,10 @@ from featx.errors import EngineError, EngineMemoryError, FeatxError, pack_error,
 from featx.records import BackboneSpec, ImageSpec, TapSpec, WeightsRecord, to_json
 
 FRAMEWORKS = ("tensorflow", "jax", "torch", "pandas")
+NEVER = (*FRAMEWORKS, "sklearn")
 """What Keras imports where it is installed, to no use here."""
+LATER = ("scipy.signal",)
+"""What its backend needs and imports, for layers that no backbone has: a third of all the time."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,7 @@ def main() -> None:
     """Build the graph that stdin asks for, and answer on stdout."""
     out = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever else is printed
-    sys.meta_path.insert(0, _Absent())
+    sys.meta_path.insert(0, _Sparing())
     fields, weights, names, path = json.load(sys.stdin)
     spec = BackboneSpec(**fields | {"image": ImageSpec(**fields["image"])})
     taps = [TapSpec.parse(name) for name in names]
@@ -126,9 +131,13 @@ def _export(
     return graph_shapes(graph, taps)
 
 
-class _Absent:
-    """Finds no framework, as if none were installed."""
+class _Sparing:
+    """Finds nothing of `NEVER`, as if it were not installed, and loads `LATER` when it is used."""
 
-    def find_spec(self, name: str, *_: Any) -> None:
-        if name in FRAMEWORKS:
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> ModuleSpec | None:
+        if name in NEVER:
             raise ModuleNotFoundError(f"{name} is not needed here", name=name)
+        spec = PathFinder.find_spec(name, path, target) if name in LATER else None
+        if spec and spec.loader:
+            spec.loader = LazyLoader(spec.loader)
+        return spec

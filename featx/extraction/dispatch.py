@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from featx.cluster import Room, stream
-from featx.engines.device import cpu_batch_size
+from featx.engines.device import STREAM_BATCH, WHOLE_BATCH, cpu_batch_size
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
 from featx.extraction.spread import Block, Decoder, Forwarder, Graphs, Work, Worker
@@ -16,7 +16,7 @@ BLOCK_BYTES = 64 << 20
 """Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
 BLOCK_ROWS = 1024
 _FIRST = 2
-"""So many blocks an actor are of one batch at first, for its graphs to have work at once."""
+"""So many blocks an actor are small at first, for its graphs to have work at once."""
 _ENDING = 3
 """So many blocks an actor are left when they begin to be smaller, that all end together."""
 
@@ -110,7 +110,10 @@ def cut_blocks(
     lacking = [dict(taps.items()) for taps in wanted]
     for digest in paths:
         groups.setdefault(tuple(taps.get(digest, ()) for taps in lacking), []).append(digest)
-    batch = min(cpu_batch_size(image.height, image.width) for image in work.images)
+    first, batch = (
+        min(cpu_batch_size(image.height, image.width, images) for image in work.images)
+        for images in (WHOLE_BATCH, STREAM_BATCH if work.engine == "openvino" else WHOLE_BATCH)
+    )
     pixels = sum(3 * image.height * image.width for image in work.images)
     most = max(batch, min(BLOCK_ROWS, BLOCK_BYTES // pixels) // batch * batch)
     left, blocks = len(paths), 0
@@ -118,7 +121,7 @@ def cut_blocks(
         start = 0
         while start < len(digests):
             size = min(most, max(batch, left // (_ENDING * actors) // batch * batch))
-            size = batch if blocks < _FIRST * actors else size
+            size = first if blocks < _FIRST * actors else size
             blocks += 1
             some = digests[start : start + size]
             yield Block(some, [paths[d] for d in some], [list(taps) for taps in lacks])

@@ -37,7 +37,7 @@ taps = [TapSpec("conv_pw_1_relu", "avg")]  # a graph of few layers compiles quic
 
 def load(batch_size):
     module = sys.modules[f"featx.engines.{engine}"]
-    module.cpu_batch_size = lambda height, width: batch_size
+    module.cpu_batch_size = lambda *_: batch_size
     return ENGINES.get(engine).load(spec, resolve_weights(spec), taps, "float32")
 
 pixels = np.random.default_rng(0).integers(0, 256, (size + 3, 224, 224, 3), np.uint8)

@@ -92,7 +92,7 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setattr("featx.cluster.prepare", lambda where: None)
     monkeypatch.setattr("featx.cluster.find_room", lambda use_gpus: Room(1, 0, 2, 2))
     monkeypatch.setattr(dispatch, "stream", stages)
-    monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width: 4)
+    monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width, images: 4)
     monkeypatch.setattr(spread, "limit_threads", lambda count: None)
     monkeypatch.setattr(spread, "SEEN_SECONDS", 0.0)
     return stages

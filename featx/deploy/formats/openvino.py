@@ -10,7 +10,7 @@ from featx.backend import is_installed
 from featx.deploy.formats.trace import trace
 from featx.deploy.spec import INPUT, KEY, OUTPUT, ModelSpec
 from featx.engines import Runner
-from featx.engines.device import cpu_batch_size
+from featx.engines.device import STREAM_BATCH, cpu_batch_size
 from featx.engines.openvino import Requests
 from featx.errors import DeployError
 
@@ -61,7 +61,7 @@ class OpenVinoFormat:
             )
         spec = ModelSpec.from_text(model.get_rt_info([KEY, "model"]).astype(str), path)
         height, width = spec.image.height, spec.image.width
-        batch_size = cpu_batch_size(height, width)
+        batch_size = cpu_batch_size(height, width, STREAM_BATCH)
         options = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         try:
             model.reshape([batch_size, height, width, 3])
