@@ -5,7 +5,6 @@ Nothing here knows of images or heads: callers hand over plain functions and cla
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
@@ -15,7 +14,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -170,7 +169,7 @@ def find_room(use_gpus: bool = True) -> Room:
 def stream(
     rows: Sequence[Row],
     stages: Sequence[type],
-    arguments: Callable[[], Sequence[Any]],
+    arguments: Sequence[Any],
     room: Room,
 ) -> Iterator[Row]:
     """Send rows through stages of Ray Data, with a pool of actors each.
@@ -186,8 +185,8 @@ def stream(
     stages : sequence of type
         Their instances take a row and return one. Those of the last have `room` each, and two calls
         of one may run at once; those before have a core each at most.
-    arguments : callable
-        Returns what the instances are made of. It is called in a thread while workers start.
+    arguments : sequence
+        What the instances are made of; they go into the cluster's memory once.
     room : Room
 
     Yields
@@ -201,43 +200,13 @@ def stream(
         The cluster is gone, or its workers fail time and again.
     """
     ray = _import_ray()
-    board = ray.remote(**_ON_THE_HEAD)(_Board).remote()
-    call = (rows, stages, board.read.remote(), room)
-    threading.Thread(target=_write, args=(ray, board, arguments), daemon=True).start()
     try:
+        call = (rows, stages, ray.put(arguments), room)
         yield from _relayed(ray, call) if ray.util.client.ray.is_connected() else _run(*call)
     except (ray.exceptions.RayError, ConnectionError) as error:
         raise ClusterError(
             f"The work on the cluster has ended. {_hint()}({_reason(error)})"
         ) from error
-
-
-class _Board:
-    """Holds what a run tells its workers, for those who came before there was anything to tell."""
-
-    def __init__(self) -> None:
-        self._told: asyncio.Future[Any] = asyncio.get_event_loop().create_future()
-
-    async def write(self, told: Any) -> None:
-        """Tell."""
-        self._told.set_result(told)
-
-    async def read(self) -> Any:
-        """Return what is told, once it is."""
-        return await self._told
-
-
-def _write(ray: Any, board: Any, arguments: Callable[[], Sequence[Any]]) -> None:
-    """Tell the workers their arguments: put into the cluster's memory once, as they may be large.
-
-    An error is told too, and raised there.
-    """
-    try:
-        told: Any = [ray.put(arguments())]
-    except Exception as error:  # noqa: BLE001 - whatever it is, workers wait
-        told = error
-    with suppress(Exception):  # where the cluster is gone, the stream says so
-        board.write.remote(told)
 
 
 def _run(rows: Sequence[Row], stages: Sequence[type], told: Any, room: Room) -> Iterator[Row]:
@@ -282,11 +251,7 @@ class _Stage:
     """An object that takes rows as one that takes tables of one row."""
 
     def __init__(self, kind: type, told: Any) -> None:
-        ray = _import_ray()
-        held = ray.get(told)
-        if isinstance(held, Exception):
-            raise held
-        self._object = kind(*ray.get(held[0]))
+        self._object = kind(*_import_ray().get(told))
 
     def __call__(self, table: Any) -> Any:
         return _table(self._object(_row(table)))

@@ -104,7 +104,7 @@ def extract(
     """
     started = time.perf_counter()
     from featx.backbones import list_sizes
-    from featx.cluster import prepare, require_known
+    from featx.cluster import require_known
     from featx.datasets import index_dataset
     from featx.datasets.augment import parse_views
     from featx.engines import choose_engine, choose_precision
@@ -137,8 +137,6 @@ def extract(
     root = local_cache(cache_dir)
     if not dry_run:
         prepare_cache_dir(root)
-    if cluster and not dry_run:
-        prepare(cluster)
     with Bars(progress) as bars:
         index = index_dataset(data, work_dir=root / ".sources", name=name, progress=bars)
         run = Extraction(

@@ -27,7 +27,6 @@ from featx.errors import (
     CacheWriteError,
     DatasetError,
     EngineError,
-    FeatxError,
     ImageError,
     SpecError,
 )
@@ -56,7 +55,7 @@ from featx.store import (
 if TYPE_CHECKING:
     from featx.cluster import Room
     from featx.engines.openvino_graph import OpenVinoGraph
-    from featx.extraction.spread import Graphs, Work
+    from featx.extraction.spread import Work
 
 __all__ = [
     "ExtractReport",
@@ -206,19 +205,19 @@ class Extraction:
         self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
     ) -> PassOutcome:
         """Compute the rows on the cluster's workers; no graph is compiled here."""
-        from featx.cluster import connect, find_room
+        from featx.cluster import connect, find_room, prepare
         from featx.extraction.dispatch import spread_work
 
         assert self.cluster
         with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
-            futures = self._begin_graphs(todo, pool)
+            graphs = self._begin_graphs(todo, pool)  # first: Ray's import keeps this process busy
+            prepare(self.cluster)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
-            work = self._work(todo, room)
+            work = self._work(todo, room, graphs)
             self.bars("load on the workers", 0, 0)
             return spread_work(
                 work,
-                lambda: self._end_graphs(futures),
                 [target.plan.extract for target in todo],
                 paths,
                 room,
@@ -244,16 +243,9 @@ class Extraction:
             for t in todo
         ]
 
-    def _end_graphs(self, futures: Sequence[Future[OpenVinoGraph] | None]) -> Graphs:
-        """Return the graphs that were begun, where the workers' engine is that."""
-        if self._engine_used != "openvino":
-            return [None] * len(futures)
-        try:
-            return [future.result() if future else None for future in futures]
-        except FeatxError as error:
-            return error
-
-    def _work(self, todo: Sequence[Target], room: Room) -> Work:
+    def _work(
+        self, todo: Sequence[Target], room: Room, graphs: Sequence[Future[OpenVinoGraph] | None]
+    ) -> Work:
         """Return what the workers are told."""
         from featx.extraction.dispatch import new_run
         from featx.extraction.spread import Share, Work
@@ -270,8 +262,9 @@ class Extraction:
                 compression=self._compression(target),
                 provenance=self._provenance(target),
                 url=url_of(target.path),
+                graph=graph.result() if graph and self._engine_used == "openvino" else None,
             )
-            for target in todo
+            for target, graph in zip(todo, graphs, strict=True)
         ]
         return Work(
             new_run(), tuple(shares), self._engine_used, self.precision, room.cores, room.gpus > 0

@@ -10,7 +10,7 @@ from featx.cluster import Room, stream
 from featx.engines.device import STREAM_BATCH, WHOLE_BATCH, cpu_batch_size
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
-from featx.extraction.spread import Block, Decoder, Forwarder, Graphs, Work, Worker
+from featx.extraction.spread import Block, Decoder, Forwarder, Work, Worker
 
 BLOCK_BYTES = 64 << 20
 """Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
@@ -31,7 +31,6 @@ def new_run() -> str:
 
 def spread_work(
     work: Work,
-    graphs: Callable[[], Graphs],
     wanted: Sequence[Mapping[str, tuple[str, ...]]],
     paths: Mapping[str, str],
     room: Room,
@@ -45,8 +44,6 @@ def spread_work(
     Parameters
     ----------
     work : Work
-    graphs : callable
-        Returns what workers need not build; called while they start.
     wanted : sequence of mapping of str to tuple of str
         Digest to the taps that it lacks, a share of the work.
     paths : mapping of str to str
@@ -80,7 +77,7 @@ def spread_work(
     # With a GPU the processors decode, its own node's and others'; else they do both.
     stages = [Decoder, Forwarder] if work.gpu else [Worker]
     told = False
-    for row in stream(rows, stages, lambda: (work, graphs()), room):
+    for row in stream(rows, stages, (work,), room):
         block = Block.of(row)
         block.raise_error()
         bad = block.bad | {d: r for d, r in block.unread.items() if _is_lost(paths[d], d, block)}

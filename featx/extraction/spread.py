@@ -56,10 +56,6 @@ from featx.store.folders import PARTS
 from featx.store.part import DIGEST_BYTES, Part
 from featx.store.writer import PartWriter
 
-Graphs = Sequence[OpenVinoGraph | None] | FeatxError
-"""What the driver has built for the workers, a share: they need neither Keras nor weights for that.
-Or why it could not."""
-
 SEEN_SECONDS = 60.0
 """How long a file made on one machine may take to be seen on another: network folders cache."""
 
@@ -86,6 +82,8 @@ class Share:
     provenance : mapping
     url : str
         Of the cache, where it is kept in object storage: a worker writes into its own mirror then.
+    graph : OpenVinoGraph, optional
+        Where the driver has built it: workers need neither Keras nor weights then.
     """
 
     spec: BackboneSpec
@@ -97,6 +95,7 @@ class Share:
     compression: str
     provenance: Mapping[str, Any]
     url: str = ""
+    graph: OpenVinoGraph | None = None
 
     @property
     def folder(self) -> Path:
@@ -215,7 +214,7 @@ class Block:
 class Decoder:
     """Reads and decodes the images of a block: the first stage."""
 
-    def __init__(self, work: Work, graphs: Graphs = (), *, threads: int = 1) -> None:
+    def __init__(self, work: Work, *, threads: int = 1) -> None:
         self._work = work
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
 
@@ -251,8 +250,8 @@ class Worker:
     Two calls at once: one block is decoded while another goes through the graphs.
     """
 
-    def __init__(self, work: Work, graphs: Graphs) -> None:
-        self._decode, self._forward = Decoder(work, threads=work.threads), Forwarder(work, graphs)
+    def __init__(self, work: Work) -> None:
+        self._decode, self._forward = Decoder(work, threads=work.threads), Forwarder(work)
 
     def __call__(self, row: Row) -> Row:
         """Return what came of a block, without pixels."""
@@ -265,17 +264,14 @@ class Forwarder:
     Two calls at once keep the graphs busy: one block is written while another goes through.
     """
 
-    def __init__(self, work: Work, graphs: Graphs) -> None:
+    def __init__(self, work: Work) -> None:
         self._work = work
         self._failed: FeatxError | None = None
         try:
-            if isinstance(graphs, FeatxError):
-                raise graphs
             if work.threads:
                 limit_threads(work.threads)
             self._require_same_place()
-            shares = zip(work.shares, graphs, strict=True)
-            self._lanes = [_Lane(_load(work, share, graph)) for share, graph in shares]
+            self._lanes = [_Lane(_load(work, share)) for share in work.shares]
         except FeatxError as error:  # told with the first block, as nothing else would tell it
             self._failed = error
 
@@ -371,13 +367,13 @@ def _holds(share: Share) -> bool:
     return claim is not None and claim["token"] == share.claim
 
 
-def _load(work: Work, share: Share, graph: OpenVinoGraph | None) -> Runner:
+def _load(work: Work, share: Share) -> Runner:
     """Compile the graph of a share with the weights that it is to have."""
     name, _ = choose_engine(work.engine)
-    if graph:
+    if share.graph:
         engine = ENGINES.get(name)
         assert isinstance(engine, OpenVinoEngine)
-        return engine.compile(share.spec, graph, work.precision)
+        return engine.compile(share.spec, share.graph, work.precision)
     host = platform.node()
     if work.gpu and name == "tensorflow" and not has_gpu():
         raise ClusterError(

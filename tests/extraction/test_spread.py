@@ -67,13 +67,13 @@ class Stages:
         self.after_last: Callable[[], object] = lambda: None
 
     def __call__(
-        self, rows: Sequence[Row], stages: Sequence[type], arguments: Callable[[], Any], room: Room
+        self, rows: Sequence[Row], stages: Sequence[type], arguments: Sequence[Any], room: Room
     ) -> Iterator[Row]:
-        self.rows, told = list(rows), arguments()
-        self.work = told[0]
+        self.rows = list(rows)
+        (self.work,) = arguments
         self.before_first()
         assert stages == [Worker]  # that is both, with nothing to look at between them
-        task, worker = Decoder(*told), Forwarder(*told)
+        task, worker = Decoder(*arguments), Forwarder(*arguments)
         for number, row in enumerate(rows):
             if number == len(rows) - 1:
                 self.before_last()
@@ -130,10 +130,10 @@ def test_one_actor_that_does_both_gives_the_same(
     (photos / "class0" / "torn.jpg").write_bytes(b"\xff\xd8\xff torn")
 
     def both(
-        rows: Sequence[Row], kinds: Sequence[type], arguments: Callable[[], Any], room: Room
+        rows: Sequence[Row], kinds: Sequence[type], arguments: Sequence[Any], room: Room
     ) -> Any:
         (kind,) = kinds
-        return map(kind(*arguments()), rows)
+        return map(kind(*arguments), rows)
 
     monkeypatch.setattr(dispatch, "stream", both)
     report = run()
@@ -236,7 +236,7 @@ def test_a_worker_that_does_not_see_the_cache_is_named(run: Run, stages: Stages)
     assert stages.work
     share = stages.work.shares[0]
     away = spread.replace(stages.work, shares=(spread.replace(share, entry="/not/there"),))
-    block = Block.of(Forwarder(away, [None])(stages.rows[0]))
+    block = Block.of(Forwarder(away)(stages.rows[0]))
     with pytest.raises(ClusterError, match=r"does not see the cache folder /not/there"):
         block.raise_error()
 
@@ -246,7 +246,7 @@ def test_a_worker_of_another_version_is_turned_down(run: Run, stages: Stages) ->
     assert stages.work
     other = spread.replace(stages.work, version="0.0.1")
     with pytest.raises(ClusterError, match="Install the same version"):
-        Block.of(Forwarder(other, [None])(stages.rows[0])).raise_error()
+        Block.of(Forwarder(other)(stages.rows[0])).raise_error()
 
 
 def test_weights_that_differ_on_a_worker_are_turned_down(
