@@ -166,6 +166,7 @@ def main() -> None:
     args = parser.parse_args()
     if not args.data.is_dir():
         parser.error(f"no photos at {args.data} (set FEATX_SHARED, or give --data and --weights)")
+    args.out.mkdir(parents=True, exist_ok=True)
     document: dict[str, Any] = {
         "machine": describe_machine(*PACKAGES),
         "backbone": args.backbone,
