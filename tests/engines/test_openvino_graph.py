@@ -204,6 +204,30 @@ def test_this_process_needs_no_keras() -> None:
     assert done.stdout == "openvino\n", done.stderr[-3000:]
 
 
+SPARING = """
+import sys
+from featx.engines.openvino_graph import NEVER, _Sparing
+
+sys.meta_path.insert(0, _Sparing())
+import keras
+assert "scipy.signal" in sys.modules
+loaded = {"scipy.signal.windows", "scipy.stats", *NEVER} & set(sys.modules)
+import scipy
+print(sorted(loaded), scipy.signal.get_window("hann", 4).round(3).tolist())
+"""
+
+
+def test_what_backbones_never_use_is_imported_when_it_is_used() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SPARING],
+        env=os.environ | {"KERAS_BACKEND": "openvino"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "[] [0.0, 0.5, 1.0, 0.5]\n", done.stderr[-3000:]
+
+
 HIDE = """
 from importlib.machinery import PathFinder
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fakes
@@ -36,6 +37,7 @@ from test_extract import (  # noqa: F401
 )
 
 import featx
+from featx.backbones import parse_backbone
 from featx.cluster import Room, _init
 from featx.errors import (
     CacheBusyError,
@@ -390,3 +392,15 @@ def test_blocks_are_smaller_at_both_ends_and_hold_each_image_once(
     assert sizes[:5] == [4, 4, 4, 4, max(sizes)]  # two an actor, to begin with
     assert sizes[4:] == sorted(sizes[4:], reverse=True)
     assert sizes[-3:] == [4, 4, 4]
+
+
+@pytest.mark.parametrize(("engine", "least"), [("openvino", 8), ("tensorflow", 32)])
+def test_the_last_blocks_are_one_batch_of_the_engine(engine: str, least: int) -> None:
+    image = parse_backbone("mobilenet", weights="random").image
+    work = SimpleNamespace(images=(image,), engine=engine)
+    paths = {f"{i:064x}": f"/photos/{i}.jpg" for i in range(3200)}
+    blocks = cut_blocks(work, [dict.fromkeys(paths, ("avg",))], paths, actors=2)  # type: ignore[arg-type]
+    sizes = [len(block.digests) for block in blocks]
+    assert sum(sizes) == len(paths)
+    assert sizes[:4] == [32] * 4
+    assert sizes[-6:] == [least] * 6
