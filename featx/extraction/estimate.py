@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from featx.extraction.pipeline import Job, run_jobs
 
 _SAMPLE_SECONDS = 3.0
-_MOST_BATCHES = 8
+_MOST_BATCHES = 32
 
 
 def measure(jobs: Sequence[Job], paths: Mapping[str, str]) -> float:
