@@ -107,10 +107,8 @@ def cut_blocks(
     lacking = [dict(taps.items()) for taps in wanted]
     for digest in paths:
         groups.setdefault(tuple(taps.get(digest, ()) for taps in lacking), []).append(digest)
-    first, batch = (
-        min(cpu_batch_size(image.height, image.width, images) for image in work.images)
-        for images in (WHOLE_BATCH, STREAM_BATCH if work.engine == "openvino" else WHOLE_BATCH)
-    )
+    first = _batch(work, WHOLE_BATCH)
+    batch = _batch(work, STREAM_BATCH) if work.engine == "openvino" else first
     pixels = sum(3 * image.height * image.width for image in work.images)
     most = max(batch, min(BLOCK_ROWS, BLOCK_BYTES // pixels) // batch * batch)
     left, blocks = len(paths), 0
@@ -118,12 +116,17 @@ def cut_blocks(
         start = 0
         while start < len(digests):
             size = min(most, max(batch, left // (_ENDING * actors) // batch * batch))
-            size = first if blocks < _FIRST * actors else size
+            size = min(first, most) if blocks < _FIRST * actors else size
             blocks += 1
             some = digests[start : start + size]
             yield Block(some, [paths[d] for d in some], [list(taps) for taps in lacks])
             start += len(some)
             left -= len(some)
+
+
+def _batch(work: Work, images: int) -> int:
+    """Return the smallest batch of all image sizes, of so many images at 224×224."""
+    return min(cpu_batch_size(image.height, image.width, images) for image in work.images)
 
 
 def _is_lost(path: str, digest: str, block: Block) -> bool:

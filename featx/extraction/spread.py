@@ -95,7 +95,7 @@ class Share:
     compression: str
     provenance: Mapping[str, Any]
     url: str = ""
-    graph: OpenVinoGraph | None = None
+    graph: OpenVinoGraph | None = field(default=None, repr=False, compare=False)  # megabytes
 
     @property
     def folder(self) -> Path:

@@ -370,6 +370,18 @@ def test_a_disk_too_small_stops_the_run_at_the_first_block(
     assert len(fakes.PASSES) == 1
 
 
+def test_ray_is_left_alone_where_nothing_is_to_be_computed(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run()
+
+    def begin(where: str) -> None:
+        raise AssertionError("Ray is imported for nothing")
+
+    monkeypatch.setattr("featx.cluster.prepare", begin)
+    assert run().extracted == 0
+
+
 def test_a_path_that_is_not_utf_8_comes_through() -> None:
     block = Block(["0" * 64], ["/photos/caf\udce9.jpg"], [["avg"]])
     assert Block.of(block.row()) == block
