@@ -360,6 +360,21 @@ def test_ctrl_c_ends_the_workers_at_once(cache, tmp_path: Path, to_all: bool) ->
 
 
 @needs_two
+def test_workers_are_ended_quietly_while_results_come_in(monkeypatch) -> None:
+    """One result after the other is on its way, so that some come in while workers are ended."""
+    told: list[Any] = []
+    monkeypatch.setattr(threading, "excepthook", told.append)
+    monkeypatch.setattr(workers, "_run_apart", lambda index, task, threads: (index, []))
+    for count in range(5):
+        some = workers._run_once([(i, None) for i in range(400)], workers.Processes(), 2, 1)
+        for _ in range(5 + count):
+            next(some)
+        some.close()
+    assert not told
+    assert not loky_workers()
+
+
+@needs_two
 @pytest.mark.slow
 def test_a_worker_that_is_killed_costs_nothing_but_time(cache, alone, tmp_path: Path) -> None:
     with killing(times=1) as killed:

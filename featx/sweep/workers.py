@@ -16,19 +16,20 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from multiprocessing import resource_tracker
 from typing import Any
 
 from joblib import Parallel, cpu_count, delayed, parallel_config
-from joblib.externals.loky import get_reusable_executor, process_executor
+from joblib.externals.loky import process_executor
 from threadpoolctl import threadpool_limits
 
 from featx.errors import CacheError, ClusterError
 from featx.evaluate import Piece, Run
 from featx.progress import Bars
 from featx.quiet import many_networks
+from featx.sweep.loky_backend import Processes
 from featx.sweep.request import Group, Opened, Request, Swept
 from featx.sweep.sent import SentRequest
 
@@ -131,7 +132,7 @@ def _taken_in(run: Run) -> Run:
 def _backend(cluster: str) -> Iterator[tuple[Any, int]]:
     """Give joblib's backend, and how many workers it has."""
     if cluster == LOCAL:
-        yield "loky", cpu_count()
+        yield Processes(), cpu_count()
         return
     from featx.cluster import Tasks, connect
     from featx.sweep.ray_backend import RayTasks
@@ -143,12 +144,13 @@ def _backend(cluster: str) -> Iterator[tuple[Any, int]]:
 
 def _run_all(tasks: Sequence[Task], backend: Any, workers: int) -> Iterator[tuple[int, list[Run]]]:
     """Run tasks, and yield (number, runs) as they are done; those lost with a worker once more."""
-    if backend == "loky" and workers == 1:  # one processor, or one task
+    local = isinstance(backend, Processes)
+    if local and workers == 1:  # one processor, or one task
         for index, task in enumerate(tasks):
             yield index, run_task(task)
         _held.clear()
         return
-    threads = max(1, cpu_count() // workers) if backend == "loky" else 1
+    threads = max(1, cpu_count() // workers) if local else 1
     left = dict(enumerate(tasks))
     for again in (False, True):
         try:
@@ -168,8 +170,10 @@ def _run_all(tasks: Sequence[Task], backend: Any, workers: int) -> Iterator[tupl
 def _run_once(
     tasks: Sequence[tuple[int, Task]], backend: Any, workers: int, threads: int
 ) -> Iterator[tuple[int, list[Run]]]:
-    limited: dict[str, Any] = {"inner_max_num_threads": threads} if backend == "loky" else {}
-    with parallel_config(backend=backend, n_jobs=workers, **limited), _loky_ended(backend):
+    local = isinstance(backend, Processes)
+    limited: dict[str, Any] = {"inner_max_num_threads": threads} if local else {}
+    ended = Processes.ended() if local else nullcontext()
+    with parallel_config(backend=backend, n_jobs=workers, **limited), ended:
         # All tasks are queued at once, and none waits for others to be taken together.
         parallel = Parallel(
             return_as="generator_unordered", batch_size=1, pre_dispatch="all", max_nbytes=None
@@ -177,7 +181,8 @@ def _run_once(
         with _interrupts_held():
             made = parallel(delayed(_run_apart)(index, task, threads) for index, task in tasks)
         try:
-            yield from made
+            for done in made:  # noqa: UP028 - "yield from" would have it warn when it is ended
+                yield done
         finally:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of what was not waited for
@@ -196,16 +201,6 @@ def _interrupts_held() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-@contextmanager
-def _loky_ended(backend: Any) -> Iterator[None]:
-    """End the processes of this machine with the block: they hold what they have read."""
-    try:
-        yield
-    finally:
-        if backend == "loky":
-            get_reusable_executor(reuse=True).shutdown(wait=True, kill_workers=True)
 
 
 # --- in a worker -------------------------------------------------------------------------------
