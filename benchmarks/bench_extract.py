@@ -6,7 +6,8 @@
     python benchmarks/bench_extract.py --only steady --minutes 30
 
 Weights are random, since speed does not depend on them, and every graph is loaded before its clock
-starts. Contestants run in turn, and medians over the rounds are told. With --data a folder of class
+starts. Contestants run in turn, and medians over the rounds are told: of a ratio, those of the
+rounds' own, since a machine's pace changes from minute to minute. With --data a folder of class
 folders of yours; by default crops of scikit-learn's two sample photos, 512×384 JPEG. Results go to
 benchmarks/results/extract.json and .md; sections and rows that were not run again stay there.
 """
@@ -69,7 +70,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=[], choices=SECTIONS, help="these sections")
     parser.add_argument("--backbones", default="mobilenet,resnet50,inception_v3,vgg16")
     parser.add_argument("--precision", default="float32", help="several take commas")
-    parser.add_argument("--images", type=int, default=0, help="default: by the backbone, 64 to 256")
+    parser.add_argument("--images", type=int, default=0, help="default: by the backbone, 96 to 768")
     parser.add_argument(
         "--repeats", type=int, default=0, help="rounds; default: 3, or 2 where they take long"
     )

@@ -25,7 +25,8 @@ import numpy as np
 import xxhash
 
 from featx.datasets import index_dataset
-from featx.extraction import Extraction, pair_backbones, source_text
+from featx.extraction.request import pair_backbones, source_text
+from featx.extraction.steps import Extraction
 from featx.progress import Bars
 from featx.records import DatasetIndex, ExtractionKey, ImageSpec, Sample, TapSpec
 from featx.store import CacheEntry, load_features, plan_rows, verify

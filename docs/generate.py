@@ -18,7 +18,7 @@ import click
 DOCS = Path(__file__).resolve().parent
 
 PUBLIC = {
-    "Extract": ["featx.extract:extract", "featx.extraction:ExtractReport"],
+    "Extract": ["featx.extract:extract", "featx.extraction.report:ExtractReport"],
     "Features": ["featx.store:load_features", "featx.records:FeatureSet"],
     "In a scikit-learn pipeline": ["featx.extractor:FeatureExtractor"],
     "Compare heads": ["featx.classify:classify", "featx.heads:make_head"],

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
+from types import SimpleNamespace
 from typing import Any
 
 from featx.errors import ClusterError, SpecError
@@ -217,6 +218,8 @@ def _run(rows: Sequence[Row], stages: Sequence[type], told: Any, room: Room) -> 
     context.print_on_execution_start = False
     context.max_consecutive_actor_init_deaths = MOST_DEATHS
     context.memory_usage_poll_interval_s = None  # nobody reads it
+    # Nor what else Ray Data looks out for; workers are spared the import of what does.
+    context.issue_detectors_config = SimpleNamespace(detectors=[])
     # Pools begin with what there is room for now, and grow with the nodes and the work; smaller
     # they would become at any pause, only to start again, which is dear. For the same reason there
     # are actors in earlier stages too: Ray ends the processes of tasks that pause.

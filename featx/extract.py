@@ -13,7 +13,7 @@ from featx.errors import SpecError
 
 if TYPE_CHECKING:
     from featx.backbones.parse import Size
-    from featx.extraction import ExtractReport
+    from featx.extraction.report import ExtractReport
 
 # This module is imported with the package, so that `featx.extract` is the function below and not
 # the module: whatever is heavier than the standard library is imported where it is used.
@@ -108,7 +108,8 @@ def extract(
     from featx.datasets import index_dataset
     from featx.datasets.augment import parse_views
     from featx.engines import choose_engine, choose_precision
-    from featx.extraction import Extraction, pair_backbones, source_text
+    from featx.extraction.request import pair_backbones, source_text
+    from featx.extraction.steps import Extraction
     from featx.progress import Bars
     from featx.records import TapSpec
     from featx.store import local_cache, prepare_cache_dir

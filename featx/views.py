@@ -60,7 +60,7 @@ def find_sources(
     """
     from featx.backbones import parse_backbone
     from featx.embeddings import is_embeddings
-    from featx.extraction import pair_backbones
+    from featx.extraction.request import pair_backbones
     from featx.fuse import parse_fusion
 
     data = _entry_of(data)
@@ -204,7 +204,7 @@ def find_views(
     CacheMissError
         Something asked for is not there; says the command that makes it.
     """
-    from featx.extraction import pair_backbones
+    from featx.extraction.request import pair_backbones
 
     where = os.fspath(cache_dir)
     found = _views_of(data, Path(cache_dir))
@@ -244,7 +244,7 @@ def find_views(
 
 
 def _views_of(data: str | os.PathLike[str], cache_dir: Path) -> list[ViewInfo]:
-    from featx.extraction import source_text
+    from featx.extraction.request import source_text
     from featx.store import about_view
 
     folder = Path(data)

@@ -31,7 +31,7 @@ from featx.errors import (
     SpecError,
     UnknownNameError,
 )
-from featx.extraction import ExtractReport
+from featx.extraction.report import ExtractReport
 from featx.extraction.rows import Wanted, compute_pixels
 from featx.records import BackboneSpec, ImageSpec, TapSpec
 
@@ -345,9 +345,9 @@ def test_a_plan_with_a_deadline_counts_workers(run: Run) -> None:
 def test_a_dry_run_says_where_the_plan_does_not_fit(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import featx.extraction
+    import featx.extraction.steps
 
-    monkeypatch.setattr(featx.extraction, "disk_free", lambda folder: 24 * 6 * 4 - 1)
+    monkeypatch.setattr(featx.extraction.steps, "disk_free", lambda folder: 24 * 6 * 4 - 1)
     assert "does not fit on the disk" in run(dry_run=True).summary()
 
 
@@ -368,9 +368,9 @@ def test_compressed_rows_are_the_same_rows_and_stay_compressed(run: Run, photos:
 def test_a_plan_that_does_not_fit_on_the_disk_stops_before_it_starts(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import featx.extraction
+    import featx.extraction.steps
 
-    monkeypatch.setattr(featx.extraction, "SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr(featx.extraction.steps, "SPARE_BYTES", 1 << 60)
     with pytest.raises(CacheWriteError, match=r"need .* GB .* has .* GB free"):
         run()
     assert fakes.PASSES == []

@@ -39,7 +39,7 @@ def _multiplications(layer: Any) -> int:
     raise ValueError(f"No rule for the layer {layer.name!r}, a {kind}.")
 
 
-def measure_peak(size: int = 4096, repeats: int = 5) -> dict[str, float]:
+def measure_peak(size: int = 3072, repeats: int = 3) -> dict[str, float]:
     """Return GFLOP/s of a float32 matrix product by what computes it; medians."""
     rng = np.random.default_rng(0)
     left, right = (rng.standard_normal((size, size), np.float32) for _ in range(2))

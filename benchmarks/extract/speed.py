@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import statistics
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from extract.arithmetic import count_flops, measure_peak
 from extract.contestants import PEERS, Loaded, ReadyEngine
 from extract.photos import make_photos
 
-IMAGES = {"mobilenet": 256, "resnet50": 96, "inception_v3": 64, "vgg16": 64}
-"""Enough for seconds of work each; others take `OTHER`."""
+if TYPE_CHECKING:
+    from featx.records import ImageSpec
+
+IMAGES = {"mobilenet": 768, "resnet50": 256, "inception_v3": 192, "vgg16": 96}
+"""Enough for five seconds of work and more each; others take `OTHER`."""
 OTHER = 96
 SHARED = 128
 
@@ -49,7 +53,7 @@ class Settings:
         return folder if folder.is_dir() else make_photos(folder, count)
 
     def measure(self, backbone: str, *, peers: bool = False) -> dict[str, Any]:
-        """Return medians of images a second by what made them; measured once a process."""
+        """Return images a second by what made them, a round; measured once a process."""
         if backbone not in self._measured:
             self._measured[backbone] = measure_backbone(self, backbone, peers=peers)
         return self._measured[backbone]
@@ -61,9 +65,9 @@ def measure_backbone(settings: Settings, backbone: str, *, peers: bool) -> dict[
     Returns
     -------
     dict
-        "images", "repeats", "flops" (an image), "load seconds", and "rates": images a second by
-        name, where featx has two names a precision: end to end, and the engine alone on ready
-        arrays.
+        "images", "repeats", "flops" (an image), "load seconds", and "rounds": images a second by
+        name, a list of one a round, where featx has two names a precision: end to end, and the
+        engine alone on ready arrays; "decode" is from files to pixels, and products are GFLOP/s.
     """
     from featx.backbones import build_backbone, parse_backbone, resolve_weights
     from featx.backend import is_installed
@@ -99,14 +103,27 @@ def measure_backbone(settings: Settings, backbone: str, *, peers: bool) -> dict[
             note(f"alone {precision}", loaded[precision].run_alone(max(64, images / 2)))
         for name, loop in loops.items():
             note(name, images / loop.run(data, settings.temp))
+        note("decode", decode_rate(data, spec.image))
+        for name, peak in measure_peak().items():
+            note(f"{name} product", peak)
         rounds += 1
     return {
         "images": images,
         "repeats": rounds,
         "flops": flops,
         "load seconds": {p: round(one.load_seconds, 1) for p, one in loaded.items()},
-        "rates": {name: statistics.median(values) for name, values in rates.items()},
+        "rounds": rates,
     }
+
+
+def over(rates: Sequence[float], others: Sequence[float]) -> float:
+    """Return the median over the rounds of one rate over another: both meet the same conditions."""
+    return statistics.median(one / other for one, other in zip(rates, others, strict=True))
+
+
+def in_turn(*rates: Sequence[float]) -> list[float]:
+    """Return, a round, the rate of what does one thing and then the other on the same cores."""
+    return [1 / sum(1 / rate for rate in some) for some in zip(*rates, strict=True)]
 
 
 def extract(data: Path, cache: Path, engine: str, **options: Any) -> tuple[float, int]:
@@ -123,15 +140,20 @@ def table(settings: Settings) -> Rows:
     rows = []
     for backbone in settings.backbones:
         found = settings.measure(backbone, peers=True)
-        rates = found["rates"]
+        rounds = found["rounds"]
         for precision in settings.precisions:
             row = {"backbone": backbone, "precision": precision, "images": found["images"]}
             row["repeats"] = found["repeats"]
-            row["featx images/s"] = rate = rates[f"featx {precision}"]
+            rates = rounds[f"featx {precision}"]
+            row["featx images/s"] = statistics.median(rates)
             for peer in PEERS:
-                row[f"{peer} images/s"] = rates.get(peer, "not installed")
+                there = peer in rounds
+                row[f"{peer} images/s"] = (
+                    statistics.median(rounds[peer]) if there else "not installed"
+                )
             for peer in PEERS:
-                row[f"over {peer}"] = rate / rates[peer] if peer in rates else "not installed"
+                there = peer in rounds
+                row[f"over {peer}"] = over(rates, rounds[peer]) if there else "not installed"
             row["load seconds"] = found["load seconds"][precision]
             rows.append(row)
     return rows
@@ -145,34 +167,30 @@ def overlap(settings: Settings) -> Rows:
     rows = []
     for backbone in settings.backbones:
         found = settings.measure(backbone)
-        decode = decode_rate(settings.photos(backbone), backbone)
         for precision in settings.precisions:
-            rate = found["rates"][f"featx {precision}"]
-            alone = found["rates"][f"alone {precision}"]
-            both = 1 / (1 / decode + 1 / alone)
+            rates, alone = (found["rounds"][f"{name} {precision}"] for name in ("featx", "alone"))
+            decode = found["rounds"]["decode"]
+            both = in_turn(decode, alone)
             row = {"backbone": backbone, "precision": precision, "repeats": found["repeats"]}
-            row |= {"featx images/s": rate, "engine alone images/s": alone}
-            row |= {"decoding alone images/s": decode, "both together images/s": both}
-            row |= {"over engine alone": rate / alone, "over both together": rate / both}
+            names = ("featx", "engine alone", "decoding alone", "both together")
+            for name, values in zip(names, (rates, alone, decode, both), strict=True):
+                row[f"{name} images/s"] = statistics.median(values)
+            row |= {"over engine alone": over(rates, alone)}
+            row |= {"over both together": over(rates, both)}
             rows.append(row)
     return rows
 
 
-def decode_rate(data: Path, backbone: str) -> float:
-    """Return images a second from files to pixels, on all cores; the median."""
-    from featx.backbones import parse_backbone
+def decode_rate(data: Path, image: ImageSpec) -> float:
+    """Return images a second from files to pixels, on all cores."""
     from featx.datasets.digest import digest_file
     from featx.extraction.pipeline import decode_file, decode_threads
 
-    image = parse_backbone(backbone, weights="random").image
     files = [(str(path), digest_file(str(path))[0]) for path in sorted(data.glob("*/*"))]
-    rates = []
     with ThreadPoolExecutor(decode_threads()) as pool:
-        for _ in range(REPEATS):
-            started = time.perf_counter()
-            list(pool.map(lambda item: decode_file(*item, {image}), files))
-            rates.append(len(files) / (time.perf_counter() - started))
-    return statistics.median(rates)
+        started = time.perf_counter()
+        list(pool.map(lambda item: decode_file(*item, {image}), files))
+        return len(files) / (time.perf_counter() - started)
 
 
 def shared(settings: Settings) -> Rows:
@@ -205,18 +223,23 @@ def shared(settings: Settings) -> Rows:
 
 def roofline(settings: Settings) -> Rows:
     """The arithmetic done in a second over what the machine can do at float32."""
-    peaks = measure_peak()
-    peak = max(peaks.values())
     rows = []
     for backbone in settings.backbones:
         found = settings.measure(backbone)
+        rounds = found["rounds"]
+        products = {name: rates for name, rates in rounds.items() if name.endswith("product")}
+        peak = [max(some) for some in zip(*products.values(), strict=True)]
         for precision in settings.precisions:
-            alone = found["flops"] * found["rates"][f"alone {precision}"] / 1e9
-            whole = found["flops"] * found["rates"][f"featx {precision}"] / 1e9
+            alone, whole = (
+                [found["flops"] * rate / 1e9 for rate in rounds[f"{name} {precision}"]]
+                for name in ("alone", "featx")
+            )
             row = {"backbone": backbone, "precision": precision, "repeats": found["repeats"]}
             row |= {"GFLOP an image": found["flops"] / 1e9}
-            row |= {"engine alone GFLOP/s": alone, "featx GFLOP/s": whole}
-            row |= {f"{name} product GFLOP/s": value for name, value in peaks.items()}
-            row |= {"engine alone of the peak": alone / peak, "featx of the peak": whole / peak}
+            row |= {"engine alone GFLOP/s": statistics.median(alone)}
+            row |= {"featx GFLOP/s": statistics.median(whole)}
+            row |= {f"{name} GFLOP/s": statistics.median(v) for name, v in products.items()}
+            row |= {"engine alone of the peak": over(alone, peak)}
+            row |= {"featx of the peak": over(whole, peak)}
             rows.append(row)
     return rows

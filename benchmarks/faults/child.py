@@ -19,13 +19,13 @@ from pathlib import Path
 from typing import Any
 
 import featx.engines.openvino
-import featx.extraction
 import featx.store.entry
 import featx.store.writer
 from faults.trap import Trap
 from featx.cli import main as featx_main
 from featx.engines.openvino import Requests
 from featx.engines.openvino_graph import OpenVinoGraph
+from featx.extraction import steps
 from featx.records import BackboneSpec, TapSpec, WeightsRecord
 
 
@@ -186,7 +186,7 @@ def read_saved_graph(path: Path) -> None:
 
 def watch(tell: Any) -> None:
     """Log what is about to be computed, and what reaches the cache's writer."""
-    run_jobs, derive_rows = featx.extraction.run_jobs, featx.extraction.derive_rows
+    run_jobs, derive_rows = steps.run_jobs, steps.derive_rows
     append = featx.store.writer.PartWriter.append
     forwarding = False
 
@@ -209,5 +209,5 @@ def watch(tell: Any) -> None:
             tell({"appended": len(digests)})
         append(writer, digests, rows)
 
-    featx.extraction.run_jobs, featx.extraction.derive_rows = run, derive
+    steps.run_jobs, steps.derive_rows = run, derive
     featx.store.writer.PartWriter.append = note

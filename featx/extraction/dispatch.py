@@ -5,12 +5,19 @@ from __future__ import annotations
 import datetime
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future
+from typing import Any
 
 from featx.cluster import Room, stream
+from featx.engines import choose_engine
 from featx.engines.device import STREAM_BATCH, WHOLE_BATCH, cpu_batch_size
+from featx.engines.openvino_graph import OpenVinoGraph, make_graph
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
-from featx.extraction.spread import Block, Decoder, Forwarder, Work, Worker
+from featx.extraction.spread import Block, Decoder, Forwarder, Share, Work, Worker
+from featx.extraction.target import Target
+from featx.records import TapSpec
+from featx.store import url_of
 
 BLOCK_BYTES = 64 << 20
 """Of the pixels of a block: what a worker that is killed loses, seconds to a minute or two."""
@@ -27,6 +34,42 @@ def new_run() -> str:
     """Return the beginning of the names of a run's parts; they sort by time."""
     now = datetime.datetime.now(datetime.UTC)
     return f"{now:%Y%m%dT%H%M%S%f}-{os.urandom(4).hex()}"
+
+
+def begin_graphs(
+    targets: Sequence[Target], engine: str, pool: Executor
+) -> list[Future[OpenVinoGraph] | None]:
+    """Begin to make the graphs of OpenVINO, a target, if that is to be the engine; else None."""
+    if choose_engine(engine)[0] != "openvino":
+        return [None] * len(targets)
+    return [
+        pool.submit(
+            make_graph, t.spec, t.weights, [TapSpec.parse(tap) for tap in t.plan.extract_taps]
+        )
+        for t in targets
+    ]
+
+
+def make_share(
+    target: Target,
+    *,
+    compression: str,
+    provenance: Mapping[str, Any],
+    graph: OpenVinoGraph | None,
+) -> Share:
+    """Return what the workers are told of a target."""
+    return Share(
+        spec=target.spec,
+        weights=target.weights,
+        taps=target.plan.extract_taps,
+        entry=os.path.abspath(target.path),
+        key=target.key,
+        claim=target.token,
+        compression=compression,
+        provenance=provenance,
+        url=url_of(target.path),
+        graph=graph,
+    )
 
 
 def spread_work(

@@ -17,9 +17,10 @@ from featx.datasets.decode import resize_pixels
 from featx.datasets.digest import digest_file
 from featx.engines import choose_engine, choose_precision
 from featx.errors import CacheBusyError, ImageError
-from featx.extraction import Extraction, make_key
 from featx.extraction.loaded import keep_runner
 from featx.extraction.pipeline import Job, decode_threads, run_jobs
+from featx.extraction.request import make_key
+from featx.extraction.steps import Extraction
 from featx.progress import Bars
 from featx.records import (
     BackboneSpec,

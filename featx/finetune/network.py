@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from featx.backbones.graph import preprocess_pixels
-from featx.extraction import make_key
+from featx.extraction.request import make_key
 from featx.finetune.base import Base, CutRecord, build_base, build_tail, find_cut, set_trainable
 from featx.finetune.blocks import build_blocks
 from featx.finetune.head import build_layers, fit_layers, set_layers

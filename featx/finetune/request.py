@@ -7,7 +7,7 @@ from typing import Any
 
 from featx.backbones import resolve_weights
 from featx.errors import SpecError
-from featx.extraction import pair_backbones
+from featx.extraction.request import pair_backbones
 from featx.finetune.base import Base, build_base, find_cut, set_trainable
 from featx.finetune.blocks import format_blocks, parse_blocks
 from featx.finetune.head import parse_network_head

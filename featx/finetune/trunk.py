@@ -18,7 +18,8 @@ from typing import Any
 
 from featx.columns import Digests, Finder
 from featx.datasets import index_dataset
-from featx.extraction import Extraction, disk_free, source_text
+from featx.extraction.request import source_text
+from featx.extraction.steps import Extraction, disk_free
 from featx.finetune.base import CutRecord
 from featx.memory import total_memory
 from featx.progress import Bars

@@ -10,7 +10,7 @@ from featx.backbones import list_sizes, parse_backbone
 from featx.doctor import keep_readings, load_readings
 from featx.doctor.speed import read_speed
 from featx.engines import choose_engine, choose_precision
-from featx.extraction import Extraction
+from featx.extraction.steps import Extraction
 from featx.progress import Bars
 from featx.recipe.kinds import STAGE_KINDS
 from featx.recipe.plan import Plan, Step, describe_stage, step_weights

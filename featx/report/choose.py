@@ -135,7 +135,7 @@ def _of_data(
             )
         return list(runs)
     from featx.datasets.index import default_name
-    from featx.extraction import source_text
+    from featx.extraction.request import source_text
 
     text, source = os.fspath(data), source_text(data)
     sources: dict[str, str] = {}

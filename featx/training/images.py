@@ -18,8 +18,8 @@ import numpy as np
 from featx.datasets import index_dataset
 from featx.datasets.workdir import Progress
 from featx.errors import DatasetError, ImageError, SpecError
-from featx.extraction import source_text
 from featx.extraction.pipeline import decode_file, decode_threads
+from featx.extraction.request import source_text
 from featx.memory import total_memory
 from featx.records import DatasetIndex, FeatureSet, ImageSpec
 from featx.registry import near_misses

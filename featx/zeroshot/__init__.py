@@ -77,7 +77,7 @@ def zeroshot(
     from featx.backbones.classifier import build_classifier
     from featx.compare import compare
     from featx.evaluate import list_tested
-    from featx.extraction import pair_backbones
+    from featx.extraction.request import pair_backbones
     from featx.progress import Bars
     from featx.runs import save_run
     from featx.training import load_images

@@ -14,7 +14,7 @@ from featx.evaluate import seal, split_rows
 from featx.evaluate.run import about_split, environment, keep_scores
 from featx.evaluate.sealed import TrainingRows
 from featx.evaluate.tested import keep_confidence
-from featx.extraction import make_key
+from featx.extraction.request import make_key
 from featx.memory import peak_memory
 from featx.metrics import score, top_k_accuracy
 from featx.records import BackboneSpec, FeatureSet, HeadSpec, RunRecord, WeightsRecord, to_json

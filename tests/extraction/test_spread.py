@@ -48,8 +48,9 @@ from featx.errors import (
     UnknownNameError,
     WeightsError,
 )
-from featx.extraction import ExtractReport, dispatch, spread
+from featx.extraction import dispatch, spread
 from featx.extraction.dispatch import cut_blocks
+from featx.extraction.report import ExtractReport
 from featx.extraction.spread import Block, Decoder, Forwarder, Row, Work, Worker
 from featx.store.part import Part
 
@@ -364,7 +365,7 @@ def test_an_engine_that_fails_on_a_worker_stops_the_run(
 def test_a_disk_too_small_stops_the_run_at_the_first_block(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("featx.extraction.SPARE_BYTES", 1 << 60)
+    monkeypatch.setattr("featx.extraction.steps.SPARE_BYTES", 1 << 60)
     with pytest.raises(CacheWriteError, match=r"need .* GB .* has .* GB free"):
         run()
     assert len(fakes.PASSES) == 1
