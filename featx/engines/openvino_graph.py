@@ -66,6 +66,7 @@ def make_graph(
     command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
     env = os.environ | {
         "KERAS_BACKEND": "openvino",
+        "OPENBLAS_NUM_THREADS": "1",  # NumPy's: more would spin a while, and have nothing to do
         "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])]),
     }
     with tempfile.TemporaryDirectory(prefix="featx-") as folder:
