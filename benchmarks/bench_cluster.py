@@ -15,7 +15,7 @@ Starting takes the cluster longer, once a run, whatever its length: --times 4 ru
 many photos (copies that differ in a byte after their end), which tells the one from the other.
 
 Without --data, photos and weights come from $FEATX_SHARED, else from ../shared beside the checkout.
-Results go to benchmarks/results/cluster.json and .md.
+Results go to benchmarks/results/cluster.json and .md, of --times 4 to cluster-times-4.json and .md.
 """
 
 from __future__ import annotations
@@ -177,8 +177,9 @@ def main() -> None:
         if args.times > 1:
             args.data = multiply(args.data, args.times, Path(folder) / "photos")
         document |= measure(args, Path(folder))
-    (args.out / "cluster.json").write_text(json.dumps(document, indent=1) + "\n")
-    (args.out / "cluster.md").write_text(markdown(document))
+    name = "cluster" if args.times == 1 else f"cluster-times-{args.times}"
+    (args.out / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (args.out / f"{name}.md").write_text(markdown(document))
     print(markdown(document))
 
 

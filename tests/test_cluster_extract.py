@@ -109,6 +109,33 @@ def test_the_rows_are_those_of_one_machine_bit_for_bit(world: World, tmp_path: P
     assert (again["extracted"], again["reused"]) == (0, IMAGES)
 
 
+LOOK = """
+import sys
+
+from featx.cluster import connect, find_room, stream
+
+
+class Look:
+    def __init__(self, told):
+        import featx.extraction.spread
+
+    def __call__(self, row):
+        return {"modules": " ".join(sys.modules)}
+
+
+with connect("auto"):
+    (row,) = stream([{"a": "b"}], [Look], [None], find_room())
+print(row["modules"])
+"""
+
+
+def test_workers_import_no_more_than_their_work_needs(world: World) -> None:
+    command = [sys.executable, "-c", LOOK]
+    modules = set(subprocess.check_output(command, env=world.nodes.env, text=True).split())
+    assert {"ray.data", "featx.extraction.spread"} <= modules
+    assert not modules & {"keras", "sklearn", "ray.util.state", "featx.extraction.steps"}
+
+
 def test_a_worker_that_is_killed_costs_no_row(world: World, tmp_path: Path) -> None:
     run = world.start(tmp_path, "auto")
     wait_for_parts(tmp_path, 2, run)
