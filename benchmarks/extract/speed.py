@@ -146,14 +146,11 @@ def table(settings: Settings) -> Rows:
             row["repeats"] = found["repeats"]
             rates = rounds[f"featx {precision}"]
             row["featx images/s"] = statistics.median(rates)
-            for peer in PEERS:
-                there = peer in rounds
-                row[f"{peer} images/s"] = (
-                    statistics.median(rounds[peer]) if there else "not installed"
-                )
-            for peer in PEERS:
-                there = peer in rounds
-                row[f"over {peer}"] = over(rates, rounds[peer]) if there else "not installed"
+            missing = dict.fromkeys(PEERS.keys() - rounds.keys(), "not installed")
+            medians = {p: statistics.median(rounds[p]) for p in PEERS if p in rounds} | missing
+            ratios = {p: over(rates, rounds[p]) for p in PEERS if p in rounds} | missing
+            row |= {f"{peer} images/s": medians[peer] for peer in PEERS}
+            row |= {f"over {peer}": ratios[peer] for peer in PEERS}
             row["load seconds"] = found["load seconds"][precision]
             rows.append(row)
     return rows

@@ -1,4 +1,7 @@
-"""An extraction spread over a cluster: the driver's side. It cuts blocks and takes in results."""
+"""An extraction spread over a cluster: the driver's side.
+
+It begins the graphs, says what the workers are told, cuts blocks and takes in results.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ def new_run() -> str:
 def begin_graphs(
     targets: Sequence[Target], engine: str, pool: Executor
 ) -> list[Future[OpenVinoGraph] | None]:
-    """Begin to make the graphs of OpenVINO, a target, if that is to be the engine; else None."""
+    """Begin to make the graph of each target where OpenVINO is to be the engine, else of none."""
     if choose_engine(engine)[0] != "openvino":
         return [None] * len(targets)
     return [

@@ -200,9 +200,8 @@ class Extraction:
 
         assert self.cluster
         with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
-            graphs = begin_graphs(
-                todo, self.engine, pool
-            )  # first: Ray's import keeps this process busy
+            # Before Ray is imported, which keeps this process busy.
+            graphs = begin_graphs(todo, self.engine, pool)
             prepare(self.cluster)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
