@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -304,7 +305,19 @@ def _connect(url: str, pid: int) -> tuple[Any, str]:
         ) from error
     except ValueError as error:
         raise SpecError(f"Cannot keep a cache at {url}: {error}.") from error
+    loop = getattr(files, "loop", None)
+    if loop is not None and loop.get_exception_handler() is None:
+        loop.set_exception_handler(_tell_unless_cut)
     return files, str(base).rstrip("/")
+
+
+def _tell_unless_cut(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Leave out what a cut line did to a task in the background: the call it was part of says it.
+
+    asyncio would log it with a traceback ("Task exception was never retrieved").
+    """
+    if not isinstance(context.get("exception"), OSError):
+        loop.default_exception_handler(context)
 
 
 def _is_kept(name: str, below: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import s3fs
+from aiohttp import ClientConnectionResetError
 from bucket import Bucket, whole_files
 from click.testing import CliRunner
 from fake_cache import (
@@ -22,6 +24,7 @@ from fake_cache import (
     make_index,
     many_files,
 )
+from fsspec.asyn import get_loop
 from moto.server import ThreadedMotoServer
 
 from featx.cli import app
@@ -456,6 +459,31 @@ def test_errors_name_the_url_and_the_remedy(
         local_cache("gs://bucket/x")
     with pytest.raises(CacheMissError, match="names no entry"):
         load_features("s3://bucket")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(ClientConnectionResetError("Cannot write to closing transport"), 0), (ValueError("odd"), 1)],
+)
+def test_a_cut_line_is_told_once_and_not_by_tasks_in_the_background(
+    bucket: Bucket,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+    told: int,
+) -> None:
+    async def fail() -> None:
+        raise error
+
+    async def leave_behind() -> None:
+        task = asyncio.ensure_future(fail())
+        await asyncio.wait([task])
+        del task
+
+    bucket.on(tmp_path)
+    loop = get_loop()
+    asyncio.run_coroutine_threadsafe(leave_behind(), loop).result(30)
+    assert len([r for r in caplog.records if "never retrieved" in r.message]) == told
 
 
 def test_no_credentials(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
