@@ -1,6 +1,6 @@
 """`python -m featx` is the `featx` command."""
 
-from featx.cli import main
+from featx.cli import start
 
 if __name__ == "__main__":
-    main()
+    start()

@@ -91,6 +91,37 @@ def test_the_three_ways_in_are_one_main() -> None:
     assert len(versions) == 1
 
 
+def test_the_process_ends_at_once_when_all_is_done() -> None:
+    code = textwrap.dedent("""
+        import atexit, sys, threading, time
+        import featx.cli
+        class Module:
+            def __del__(self):
+                print("taken apart", file=sys.__stderr__, flush=True)
+        module = Module()
+        def late():
+            time.sleep(0.3)
+            print("thread")
+        def main():
+            atexit.register(print, "atexit")
+            threading.Thread(target=late).start()
+            sys.exit(3)
+        featx.cli.main = main
+        featx.cli.start()
+    """)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert done.stdout.split() == ["thread", "atexit"]
+    assert not done.stderr
+
+
+def test_an_error_of_our_own_is_told_in_full() -> None:
+    code = "import featx.cli; featx.cli.main = lambda: 1 / 0; featx.cli.start()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "ZeroDivisionError" in done.stderr
+
+
 def script() -> Path:
     """The installed `featx` command."""
     return Path(sys.executable).parent / "featx"
