@@ -36,7 +36,7 @@ SECTIONS = {
     "memory": memory,
     "steady": steady,
 }
-SAME = ("backbone", "backbones", "precision", "images")
+SAME = ("backbone", "backbones", "precision", "images", "slice")
 """Rows of a section that agree in these are of the same thing: the new one replaces the old."""
 
 

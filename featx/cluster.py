@@ -14,8 +14,9 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +77,7 @@ def connect(where: str) -> Iterator[None]:
         _require_listener(where)
         with warnings.catch_warnings(action="ignore"), without_notices(_NOTICE):
             _init(ray, where, options)
+            ray.put(None)  # imports what putting takes, while other things are waited for
     except Exception as error:  # Ray raises errors of many kinds, its transport's among them
         raise ClusterError(_unreachable(where, error)) from error
     # Ray tells on stdout of workers that died, of some only as it ends; stdout is for results.
@@ -384,6 +386,10 @@ def _import_data() -> Any:
     _import_ray()
     import ray.data
 
+    # What Ray Data imports only as it begins, when the workers wait for it.
+    ray.data.DataContext.get_current()
+    with suppress(ImportError):  # not promised to be there
+        import_module("ray.data._internal.execution.streaming_executor")
     return ray
 
 

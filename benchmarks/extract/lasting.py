@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from extract.arithmetic import measure_product
 from extract.contestants import Loaded, ReadyEngine
 from extract.photos import make_photos
 from extract.speed import Rows, Settings
@@ -21,6 +25,7 @@ BACKBONE, SIZE, TAPS = "mobilenet(alpha=0.25)", 128, ("avg", "flatten")
 """Of the memory curve: quick, with a tap of 4,096 values a row."""
 
 SLICES = 10
+LOOK_SECONDS, SETTLE_SECONDS = 20.0, 0.3
 
 
 def memory(settings: Settings) -> Rows:
@@ -79,43 +84,79 @@ def _memory_mib(what: str) -> float:
 
 
 def steady(settings: Settings) -> Rows:
-    """Images a second in ten consecutive slices of one long run."""
+    """Images a second in ten slices of one long run, beside what the machine gave meanwhile."""
     backbone = settings.backbones[0]
     loaded = Loaded(settings.engine, backbone)
     count = max(SLICES, round(settings.minutes * 60 * loaded.run_alone(256) * 0.85))
     folder = make_photos(settings.temp / "steady", count)
-    clocked = _Clocked(loaded.runner)
-    loaded.runner = clocked
+    watched = _Watched(loaded.runner)
+    loaded.runner = watched
     from extract.speed import extract
 
     engine = ReadyEngine([loaded]).name
     started = time.perf_counter()
     extract(folder, settings.temp / "steady-to", engine, backbone=backbone)
-    times = np.array([0.0, *(t - started for t, _ in clocked.notes)])
-    done = np.cumsum([0, *(n for _, n in clocked.notes)])
+    times = np.array([started, *(t for t, _ in watched.batches)])
+    done = np.cumsum([0, *(n for _, n in watched.batches)])
     edges = np.interp(np.linspace(0, done[-1], SLICES + 1), done, times)
-    rates = done[-1] / SLICES / np.diff(edges)
-    row: dict[str, Any] = {"backbone": backbone, "precision": "float32", "images": int(done[-1])}
-    row["seconds"] = float(times[-1])
-    row |= {f"slice {i + 1}": float(rate) for i, rate in enumerate(rates)}
-    # The first slice holds what comes before the first batch: the index, and filling the pipeline.
-    row["last over second"] = float(rates[-1] / rates[1])
-    row["slowest over fastest, from the second"] = float(rates[1:].min() / rates[1:].max())
-    return [row]
+    rows: list[dict[str, Any]] = []
+    for i, (begin, end) in enumerate(itertools.pairwise(edges)):
+        before = [look for look in watched.looks if look.start < end]
+        looks = [look for look in before if look.start >= begin]
+        at_work = end - begin - sum(look.seconds for look in looks)
+        looks = looks or before[-1:]
+        rows.append(
+            {
+                "backbone": backbone,
+                "precision": "float32",
+                "slice": i + 1,
+                "until minute": (end - started) / 60,
+                "images": int(done[-1] / SLICES),
+                "images/s": done[-1] / SLICES / at_work,
+                "product GFLOP/s": statistics.fmean(look.product for look in looks),
+                "held MiB": looks[-1].held,
+            }
+        )
+        # The first slice holds what comes before the first batch: the index, filling the pipeline.
+        second = rows[min(i, 1)]
+        rows[-1]["over the second"] = rows[-1]["images/s"] / second["images/s"]
+        rows[-1]["of the product, over the second"] = (
+            rows[-1]["over the second"] * second["product GFLOP/s"] / rows[-1]["product GFLOP/s"]
+        )
+    return rows
 
 
-class _Clocked:
-    """A runner that notes when each batch came out."""
+@dataclass(frozen=True)
+class _Look:
+    """What was seen in a pause of a run: when it began, how long it took, and the two figures."""
+
+    start: float
+    seconds: float
+    product: float
+    held: float
+
+
+class _Watched:
+    """A runner that notes when each batch came out, and stops now and then to look around."""
 
     def __init__(self, runner: Any) -> None:
         self._runner = runner
         self.taps, self.batch_size = runner.taps, runner.batch_size
-        self.notes: list[tuple[float, int]] = []
+        self.batches: list[tuple[float, int]] = []
+        self.looks: list[_Look] = [self._look()]
 
     def stream(self, batches: Any) -> Iterator[Any]:
         for rows in self._runner.stream(batches):
-            self.notes.append((time.perf_counter(), len(rows["avg"])))
+            if time.perf_counter() - self.looks[-1].start > LOOK_SECONDS:
+                self.looks.append(self._look())
+            self.batches.append((time.perf_counter(), len(rows["avg"])))
             yield rows
+
+    def _look(self) -> _Look:
+        started = time.perf_counter()
+        time.sleep(SETTLE_SECONDS)  # until what is decoded ahead is decoded
+        product = measure_product(1024, 40)
+        return _Look(started, time.perf_counter() - started, product, _memory_mib("VmRSS"))
 
 
 if __name__ == "__main__":
