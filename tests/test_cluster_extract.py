@@ -117,7 +117,7 @@ from featx.cluster import connect, find_room, stream
 
 class Look:
     def __init__(self, told):
-        import featx.extraction.spread
+        import featx.extraction.stages
 
     def __call__(self, row):
         return {"modules": " ".join(sys.modules)}
@@ -132,7 +132,7 @@ print(row["modules"])
 def test_workers_import_no_more_than_their_work_needs(world: World) -> None:
     command = [sys.executable, "-c", LOOK]
     modules = set(subprocess.check_output(command, env=world.nodes.env, text=True).split())
-    assert {"ray.data", "featx.extraction.spread"} <= modules
+    assert {"ray.data", "featx.extraction.stages"} <= modules
     assert not modules & {"keras", "sklearn", "ray.util.state", "featx.extraction.steps"}
 
 

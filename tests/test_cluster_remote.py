@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket import Bucket
+from bucket import BUCKETS, SERVERS, Bucket
 from conftest import make_photos
-from moto.server import ThreadedMotoServer
 
 pytest.importorskip("ray")
 from ray_nodes import Nodes, ray_nodes
@@ -27,14 +26,12 @@ ACTOR = "MapBatches(Worker)"
 IMAGES = 240
 
 
-@pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    made = Bucket(server, monkeypatch)
-    yield made
-    made.close()
-    server.stop()
+@pytest.fixture(params=list(SERVERS))
+def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    with SERVERS[request.param]() as address:
+        made = BUCKETS[request.param](address, monkeypatch)
+        yield made
+        made.close()
 
 
 @pytest.fixture

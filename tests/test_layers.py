@@ -85,6 +85,7 @@ WALLS = {
     "ray": {"cluster"},
     "fsspec": {"store/remote"},
     "s3fs": set(),
+    "gcsfs": set(),
 }
 
 MODULES = sorted(p for p in ROOT.rglob("*.py") if p.name not in ("__main__.py",))

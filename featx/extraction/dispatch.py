@@ -17,8 +17,9 @@ from featx.engines.device import STREAM_BATCH, WHOLE_BATCH, cpu_batch_size
 from featx.engines.openvino_graph import OpenVinoGraph, make_graph
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
-from featx.extraction.spread import Block, Decoder, Forwarder, Share, Work, Worker
+from featx.extraction.stages import Decoder, Forwarder, Worker
 from featx.extraction.target import Target
+from featx.extraction.work import Block, Share, Work
 from featx.records import TapSpec
 from featx.store import url_of
 

@@ -54,7 +54,7 @@ from featx.store import (
 if TYPE_CHECKING:
     from featx.cluster import Room
     from featx.engines.openvino_graph import OpenVinoGraph
-    from featx.extraction.spread import Work
+    from featx.extraction.work import Work
 
 log = logging.getLogger("featx")
 
@@ -224,7 +224,7 @@ class Extraction:
     ) -> Work:
         """Return what the workers are told."""
         from featx.extraction.dispatch import make_share, new_run
-        from featx.extraction.spread import Work
+        from featx.extraction.work import Work
 
         self._choose(todo, gpus=room.gpus)
         shares = [

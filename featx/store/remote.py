@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -43,7 +44,12 @@ _KEPT = re.compile(rf"{_NAME}/(dataset\.json|{_NAME}/(entry\.json|cache\.h5|part
 _HEAD_BYTES, _END_BYTES = 4 << 20, 1 << 18  # of a part: its digests, and its trailer
 _TAIL_BYTES = 64  # of a view: they hold the checksum of its checksums
 _AT_ONCE = 16
-_PACKAGES = {"s3": '"featx[s3]"', "s3a": '"featx[s3]"', "gs": "gcsfs", "gcs": "gcsfs"}
+_STORES = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+"""What featx has an extra for, by protocol."""
+_CREDENTIALS = {
+    "s3": "aws configure, or AWS_ACCESS_KEY_ID and the like",
+    "gs": "gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS",
+}
 
 
 @dataclass(frozen=True)
@@ -130,9 +136,16 @@ class RemoteCache:
         CacheWriteError
         """
         with self._talking(CacheWriteError, "write", name) as (files, base):
-            files.put_file(str(path), f"{base}/{name}")
-            size, sent = path.stat().st_size, files.info(f"{base}/{name}")["size"]
-            if size != sent:
+            target, size = f"{base}/{name}", path.stat().st_size
+            if _store_of(self.url) == "gs" and _read_tail(path, 1) == b"\r":
+                # gcsfs sends small files as lines of a message, of whose end a last carriage
+                # return is taken for a part. What is committed later goes as it is.
+                with path.open("rb") as file, files.open(target, "wb", autocommit=False) as out:
+                    shutil.copyfileobj(file, out)
+                out.commit()
+            else:
+                files.put_file(str(path), target)
+            if (sent := files.info(target)["size"]) != size:
                 raise OSError(f"{sent} of {size} bytes have arrived")
 
     def get(self, name: str) -> bool:
@@ -224,16 +237,19 @@ class RemoteCache:
         except FeatxError:
             raise
         except Exception as error:  # each store has errors of its own, with no base in common
-            why, remedy = str(error) or type(error).__name__, "Run the command again."
-            if "Credential" in type(error).__name__:
-                remedy = "Give credentials: aws configure, or AWS_ACCESS_KEY_ID and the like."
-            elif isinstance(error, PermissionError):
+            why, remedy = " ".join(str(error).split()), "Run the command again."
+            if "Credential" in type(error).__name__ or getattr(error, "code", None) == 401:
+                how = _CREDENTIALS.get(_store_of(self.url), "as this store takes them")
+                remedy = f"Give credentials: {how}."
+            elif isinstance(error, PermissionError) or why.startswith("Forbidden"):
                 remedy = "Check the credentials, and what they may do there."
             elif isinstance(error, FileNotFoundError):
+                why = "there is no such bucket"
                 remedy = "Make the bucket, or give another with --cache-dir."
             if kind is CacheWriteError:
                 remedy += " What was computed is kept on this machine and sent by the next run."
-            raise kind(f"Cannot {verb} {url}: {why.rstrip('.')}. {remedy}") from error
+            why = why.rstrip(".") or type(error).__name__
+            raise kind(f"Cannot {verb} {url}: {why}. {remedy}") from error
 
     def _standing(self, name: str) -> str:
         """Return "sent", "unsent", or "busy" where a process is about to send it."""
@@ -297,11 +313,10 @@ def _connect(url: str, pid: int) -> tuple[Any, str]:
 
         files, base = url_to_fs(url, use_listings_cache=False)
     except ImportError as error:
-        protocol = url.partition("://")[0]
-        package = _PACKAGES.get(protocol, f"the fsspec package for {protocol}://")
+        extra = _store_of(url)
+        remedy = f'Run: pip install "featx[{extra}]"' if extra else "Install it with pip."
         raise CacheError(
-            f"A cache at {url} needs a package that is not installed ({error}). "
-            f"Run: pip install {package}"
+            f"A cache at {url} needs a package that is not installed ({error}). {remedy}"
         ) from error
     except ValueError as error:
         raise SpecError(f"Cannot keep a cache at {url}: {error}.") from error
@@ -318,6 +333,11 @@ def _tell_unless_cut(loop: AbstractEventLoop, context: dict[str, Any]) -> None:
     """
     if not isinstance(context.get("exception"), OSError):
         loop.default_exception_handler(context)
+
+
+def _store_of(url: str) -> str:
+    """Return "s3", "gs", or "" for any other store."""
+    return _STORES.get(url.partition("://")[0], "")
 
 
 def _is_kept(name: str, below: str) -> bool:
@@ -344,9 +364,9 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return found.st_ino, found.st_mtime_ns
 
 
-def _read_tail(path: Path) -> bytes:
+def _read_tail(path: Path, size: int = _TAIL_BYTES) -> bytes:
     with path.open("rb") as file:
-        file.seek(-min(_TAIL_BYTES, os.fstat(file.fileno()).st_size), os.SEEK_END)
+        file.seek(-min(size, os.fstat(file.fileno()).st_size), os.SEEK_END)
         return file.read()
 
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import s3fs
 from aiohttp import ClientConnectionResetError
-from bucket import Bucket, whole_files
+from bucket import BUCKETS, SERVERS, Bucket, whole_files
 from click.testing import CliRunner
 from fake_cache import (
     digest_of,
@@ -25,7 +27,7 @@ from fake_cache import (
     many_files,
 )
 from fsspec.asyn import get_loop
-from moto.server import ThreadedMotoServer
+from gcsfs.retry import HttpError
 
 from featx.cli import app
 from featx.errors import CacheCorruptError, CacheError, CacheMissError, CacheWriteError, SpecError
@@ -48,19 +50,25 @@ from featx.store.remote import UNSENT, RemoteCache, mark_of
 SMALL = {"part_bytes": 3000}
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[ThreadedMotoServer]:
-    made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    made.start()
-    yield made
-    made.stop()
+class ClientCredentialError(Exception):
+    """As of a store that featx has no extra for."""
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    with SERVERS[request.param]() as address:
+        yield request.param, address
 
 
 @pytest.fixture
-def bucket(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    made = Bucket(server, monkeypatch)
+def bucket(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    kind, address = server
+    made = BUCKETS[kind](address, monkeypatch)
     yield made
     made.close()
+
+
+only_s3 = pytest.mark.parametrize("server", ["s3"], indirect=True)
 
 
 def entry_url(bucket: Bucket) -> str:
@@ -298,6 +306,15 @@ def test_a_part_cut_short_in_the_bucket_is_not_taken_for_the_whole_one_here(
         load_features(entry.path)
 
 
+@pytest.mark.parametrize("end", [b"\r", b"\n", b"\r\n", b"\0"])
+def test_whatever_a_file_ends_in_arrives(bucket: Bucket, tmp_path: Path, end: bytes) -> None:
+    cache = RemoteCache(bucket.url, bucket.on(tmp_path))
+    path = tmp_path / "file"
+    path.write_bytes(b"some\r\nbytes" + end)
+    cache.put(path, "toy/file")
+    assert bucket.read("toy/file") == path.read_bytes()
+
+
 def test_what_could_not_be_sent_is_sent_by_the_next_run(
     bucket: Bucket, tmp_path: Path, index: DatasetIndex, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -451,14 +468,23 @@ def test_errors_name_the_url_and_the_remedy(
     bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FEATX_MIRROR", str(tmp_path))
-    with pytest.raises(CacheError, match=r"s3://nobodys-bucket/x.*Make the bucket"):
-        local_cache("s3://nobodys-bucket/x")
+    elsewhere = f"{bucket.scheme}://nobodys-bucket/x"
+    with pytest.raises(CacheError, match=rf"{elsewhere}: there is no such bucket. Make the bucket"):
+        local_cache(elsewhere)
     with pytest.raises(SpecError, match=r"nosuch://bucket"):
         local_cache("nosuch://bucket/x")
-    with pytest.raises(CacheError, match="pip install gcsfs"):
-        local_cache("gs://bucket/x")
     with pytest.raises(CacheMissError, match="names no entry"):
-        load_features("s3://bucket")
+        load_features(f"{bucket.scheme}://bucket")
+
+
+@only_s3
+def test_a_package_that_is_not_installed_is_named(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEATX_MIRROR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "gcsfs", None)
+    with pytest.raises(CacheError, match=r'pip install "featx\[gs\]"'):
+        local_cache("gcs://bucket/x")  # fsspec has not met this name of it yet
 
 
 @pytest.mark.parametrize(
@@ -486,6 +512,30 @@ def test_a_cut_line_is_told_once_and_not_by_tasks_in_the_background(
     assert len([r for r in caplog.records if "never retrieved" in r.message]) == told
 
 
+@pytest.mark.parametrize(
+    ("url", "error", "remedy"),
+    [
+        ("gs://b/x", HttpError({"code": 401, "message": "Anonymous caller"}), "gcloud auth"),
+        ("gs://b/x", OSError("Forbidden: b/o\nno access"), "what they may do there"),
+        ("s3://b/x", PermissionError("denied"), "what they may do there"),
+        ("abfs://b/x", ClientCredentialError("none"), "as this store takes them"),
+        ("s3://b/x", TimeoutError(), "TimeoutError. Run the command again"),
+    ],
+)
+def test_what_a_store_refuses_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, error: Exception, remedy: str
+) -> None:
+    def refuse(*args: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr("featx.store.remote._connect", lambda url, pid: (refusing, "b/x"))
+    refusing = SimpleNamespace(find=refuse)
+    with pytest.raises(CacheError, match=remedy) as caught:
+        RemoteCache(url, tmp_path).pull()
+    assert "\n" not in str(caught.value)
+
+
+@only_s3
 def test_no_credentials(tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [*os.environ]:
         if name.startswith("AWS_") and name != "AWS_ENDPOINT_URL":

@@ -10,13 +10,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
-from bucket import Bucket
+from bucket import Bucket, S3Bucket, s3_server
 from conftest import make_photos
-from moto.server import ThreadedMotoServer
 
 from featx.store import load_features, verify
 from featx.store.part import Part
@@ -40,16 +40,14 @@ IMAGES = 96
 
 
 @pytest.fixture
-def server() -> Iterator[ThreadedMotoServer]:
-    made = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    made.start()
-    yield made
-    made.stop()
+def server() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
 
 
 @pytest.fixture
-def bucket(server: ThreadedMotoServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
-    made = Bucket(server, monkeypatch)
+def bucket(server: ExitStack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    made = S3Bucket(server.enter_context(s3_server()), monkeypatch)
     yield made
     made.close()
 
@@ -151,7 +149,7 @@ def test_a_killed_run_goes_on_with_what_it_has_on_the_disk(
 
 
 def test_a_line_that_is_cut_ends_the_run_and_costs_no_row(
-    server: ThreadedMotoServer,
+    server: ExitStack,
     bucket: Bucket,
     tmp_path: Path,
     photos: Path,
@@ -161,8 +159,8 @@ def test_a_line_that_is_cut_ends_the_run_and_costs_no_row(
     mirror = bucket.on(tmp_path / "one")
     process = start(*words, seconds=0.3)
     wait_for_parts(bucket, 2)
-    host, port = server.get_host_and_port()
-    server.stop()
+    port = int(os.environ["AWS_ENDPOINT_URL"].rpartition(":")[2])
+    server.close()
     _, err = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "Traceback" not in err
@@ -176,9 +174,7 @@ def test_a_line_that_is_cut_ends_the_run_and_costs_no_row(
     assert "Traceback" not in err
     assert f"Error: Cannot read {bucket.url}" in err
 
-    again = ThreadedMotoServer(ip_address=host, port=port, verbose=False)
-    again.start()
-    try:
+    with s3_server(port):
         sent = len(bucket.parts())
         report = finish(start(*words))
         assert (report["reused"], report["extracted"]) == (kept, IMAGES - kept)
@@ -188,5 +184,3 @@ def test_a_line_that_is_cut_ends_the_run_and_costs_no_row(
         (view,) = two.glob("*/*/cache.h5")
         assert rows_of(view) == plain
         assert verify(two)["bad"] == []
-    finally:
-        again.stop()

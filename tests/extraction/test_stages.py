@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -48,10 +49,11 @@ from featx.errors import (
     UnknownNameError,
     WeightsError,
 )
-from featx.extraction import dispatch, spread
+from featx.extraction import dispatch
 from featx.extraction.dispatch import cut_blocks
 from featx.extraction.report import ExtractReport
-from featx.extraction.spread import Block, Decoder, Forwarder, Row, Work, Worker
+from featx.extraction.stages import Decoder, Forwarder, Worker
+from featx.extraction.work import Block, Row, Work
 from featx.store.part import Part
 
 Run = Callable[..., ExtractReport]
@@ -96,8 +98,8 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
     monkeypatch.setattr("featx.cluster.find_room", lambda use_gpus: Room(1, 0, 2, 2))
     monkeypatch.setattr(dispatch, "stream", stages)
     monkeypatch.setattr(dispatch, "cpu_batch_size", lambda height, width, images: 4)
-    monkeypatch.setattr(spread, "limit_threads", lambda count: None)
-    monkeypatch.setattr(spread, "SEEN_SECONDS", 0.0)
+    monkeypatch.setattr("featx.extraction.stages.limit_threads", lambda count: None)
+    monkeypatch.setattr("featx.extraction.stages.SEEN_SECONDS", 0.0)
     return stages
 
 
@@ -225,7 +227,7 @@ def test_a_vanished_file_is_set_aside(run: Run, photos: Path, stages: Stages) ->
 def test_a_worker_that_does_not_see_the_images_is_named(
     run: Run, photos: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spread.platform, "node", lambda: "worker-7")
+    monkeypatch.setattr("featx.extraction.stages.platform.node", lambda: "worker-7")
     aside = photos.with_name("elsewhere")
     stages.before_first = lambda: photos.rename(aside)
     stages.after_decode = lambda: aside.exists() and aside.rename(photos)
@@ -238,7 +240,7 @@ def test_a_worker_that_does_not_see_the_cache_is_named(run: Run, stages: Stages)
     run()
     assert stages.work
     share = stages.work.shares[0]
-    away = spread.replace(stages.work, shares=(spread.replace(share, entry="/not/there"),))
+    away = replace(stages.work, shares=(replace(share, entry="/not/there"),))
     block = Block.of(Forwarder(away)(stages.rows[0]))
     with pytest.raises(ClusterError, match=r"does not see the cache folder /not/there"):
         block.raise_error()
@@ -247,7 +249,7 @@ def test_a_worker_that_does_not_see_the_cache_is_named(run: Run, stages: Stages)
 def test_a_worker_of_another_version_is_turned_down(run: Run, stages: Stages) -> None:
     run()
     assert stages.work
-    other = spread.replace(stages.work, version="0.0.1")
+    other = replace(stages.work, version="0.0.1")
     with pytest.raises(ClusterError, match="Install the same version"):
         Block.of(Forwarder(other)(stages.rows[0])).raise_error()
 
@@ -273,8 +275,8 @@ def test_workers_of_openvino_are_given_the_graph(
     def nothing_to_load(*_: Any) -> None:
         raise AssertionError("a worker builds its graph itself")
 
-    monkeypatch.setattr(spread, "load_runner", nothing_to_load)
-    monkeypatch.setattr(spread, "resolve_weights", nothing_to_load)
+    monkeypatch.setattr("featx.extraction.stages.load_runner", nothing_to_load)
+    monkeypatch.setattr("featx.extraction.stages.resolve_weights", nothing_to_load)
     found, wanted = rows_of(run(**options)), rows_of(alone)
     assert found.keys() == wanted.keys()
     assert all(np.array_equal(found[path], wanted[path]) for path in wanted)
@@ -341,7 +343,7 @@ def test_an_error_on_a_worker_arrives_as_it_was(run: Run, monkeypatch: pytest.Mo
     def load(*_: Any) -> None:
         raise UnknownNameError("layer", "blok4", ["block4"], hint="See: featx list backbones")
 
-    monkeypatch.setattr(spread, "load_runner", load)
+    monkeypatch.setattr("featx.extraction.stages.load_runner", load)
     with pytest.raises(UnknownNameError, match=r"Did you mean 'block4'\?") as error:
         run()
     assert list(error.value.near) == ["block4"]

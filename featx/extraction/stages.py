@@ -1,4 +1,4 @@
-"""An extraction spread over a cluster: what its workers do, in plain Python.
+"""The stages of an extraction spread over a cluster: what its workers do, in plain Python.
 
 ::
 
@@ -16,7 +16,6 @@ behind in a cluster cannot write beside the run that took over.
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import platform
@@ -24,191 +23,29 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import xxhash
 
 from featx import __version__
 from featx.backbones import resolve_weights
 from featx.engines import ENGINES, Runner, choose_engine
 from featx.engines.device import has_gpu, limit_threads
 from featx.engines.openvino import OpenVinoEngine
-from featx.engines.openvino_graph import OpenVinoGraph
-from featx.errors import (
-    CacheBusyError,
-    ClusterError,
-    FeatxError,
-    ImageError,
-    pack_error,
-    unpack_error,
-)
+from featx.errors import CacheBusyError, ClusterError, FeatxError, ImageError
 from featx.extraction.loaded import load_runner
 from featx.extraction.pipeline import UnreadError, decode_file
-from featx.records import BackboneSpec, ExtractionKey, ImageSpec, TapSpec, WeightsRecord
-from featx.store import entry_here, is_published
+from featx.extraction.work import Block, Row, Share, Work
+from featx.records import ImageSpec, TapSpec
 from featx.store.claim import CLAIM_NAME, read_claim
-from featx.store.folders import PARTS
-from featx.store.part import DIGEST_BYTES, Part
+from featx.store.part import DIGEST_BYTES
 from featx.store.writer import PartWriter
 
 SEEN_SECONDS = 60.0
 """How long a file made on one machine may take to be seen on another: network folders cache."""
-
-Row = dict[str, Any]
-"""What goes from stage to stage: "block", a `Block` as JSON, and "pixels0", … one an image size."""
-
-
-@dataclass(frozen=True)
-class Share:
-    """One backbone's share of the work.
-
-    Attributes
-    ----------
-    spec : BackboneSpec
-    weights : WeightsRecord
-    taps : tuple of str
-        All that any image lacks.
-    entry : str
-        Absolute folder of the entry.
-    key : ExtractionKey
-    claim : str
-        Token of the claim that the run holds there.
-    compression : str
-    provenance : mapping
-    url : str
-        Of the cache, where it is kept in object storage: a worker writes into its own mirror then.
-    graph : OpenVinoGraph, optional
-        Where the driver has built it: workers need neither Keras nor weights then.
-    """
-
-    spec: BackboneSpec
-    weights: WeightsRecord
-    taps: tuple[str, ...]
-    entry: str
-    key: ExtractionKey
-    claim: str
-    compression: str
-    provenance: Mapping[str, Any]
-    url: str = ""
-    graph: OpenVinoGraph | None = field(default=None, repr=False, compare=False)  # megabytes
-
-    @property
-    def folder(self) -> Path:
-        """The entry's folder on this machine."""
-        return entry_here(Path(self.entry), self.url)
-
-
-@dataclass(frozen=True)
-class Work:
-    """What every worker is told.
-
-    Attributes
-    ----------
-    run : str
-        What the parts' names begin with; names of later runs sort after it.
-    shares : tuple of Share
-    engine, precision : str
-    threads : int
-        Of an engine; 0 sets no limit.
-    gpu : bool
-        Whether a worker has one, for its engine to use.
-    version : str
-        featx's.
-    """
-
-    run: str
-    shares: tuple[Share, ...]
-    engine: str
-    precision: str
-    threads: int
-    gpu: bool
-    version: str = __version__
-
-    @property
-    def images(self) -> tuple[ImageSpec, ...]:
-        """The pixels wanted, each once."""
-        return tuple(dict.fromkeys(share.spec.image for share in self.shares))
-
-    def part(self, share: Share, block: Block) -> Path:
-        """Return where the rows of a block are, or will be."""
-        taps = block.lacks[self.shares.index(share)]
-        name = xxhash.xxh3_128_hexdigest(json.dumps([taps, block.digests]).encode())
-        return share.folder / PARTS / f"{self.run}-{name}.h5"
-
-    def look(self, block: Block) -> tuple[list[Share], set[str]]:
-        """Return the shares whose part is not there yet; if all are, the digests they hold."""
-        wanted = [s for s, taps in zip(self.shares, block.lacks, strict=True) if taps]
-        missing = [share for share in wanted if not is_published(self.part(share, block))]
-        held: set[str] = set()
-        if not missing:
-            with Part(self.part(wanted[0], block)) as part:
-                held.update(part.digests())
-        return missing, held
-
-
-@dataclass
-class Block:
-    """Images that lack the same taps, and what came of them.
-
-    Attributes
-    ----------
-    digests, paths : list of str
-    lacks : list of list of str
-        Taps, a share.
-    bad, unread : dict of str to str
-        Digest to reason: files that are no sound image, and files that could not be read or are
-        not those that were indexed.
-    decoded : list of str
-        Digests of the images whose pixels go along, in their order.
-    rows : int
-        On the disk now, over all shares.
-    shapes : list of dict
-        Tap to shape of one image's features, a share.
-    decode_seconds : float
-    forward_seconds, write_seconds : list of float
-        A share.
-    host : str
-        Where it was read.
-    error : list
-        The FeatxError that has to end the run, packed; empty where all is well.
-    """
-
-    digests: list[str]
-    paths: list[str]
-    lacks: list[list[str]]
-    bad: dict[str, str] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
-    decoded: list[str] = field(default_factory=list)
-    rows: int = 0
-    shapes: list[dict[str, list[int]]] = field(default_factory=list)
-    decode_seconds: float = 0.0
-    forward_seconds: list[float] = field(default_factory=list)
-    write_seconds: list[float] = field(default_factory=list)
-    host: str = ""
-    error: list[Any] = field(default_factory=list)
-
-    @classmethod
-    def of(cls, row: Row) -> Block:
-        """Read the block of a row."""
-        return cls(**json.loads(row["block"]))
-
-    def row(self, **pixels: Any) -> Row:
-        """Return it as a row; in ASCII, as a path may hold bytes that are not UTF-8."""
-        return {"block": json.dumps(asdict(self)), **pixels}
-
-    def fail(self, error: FeatxError) -> None:
-        """Note the error that has to end the run."""
-        self.error = pack_error(error)
-
-    def raise_error(self) -> None:
-        """Raise the error that was noted, as it was."""
-        if self.error:
-            raise unpack_error(self.error)
 
 
 class Decoder:
@@ -271,7 +108,7 @@ class Forwarder:
             if work.threads:
                 limit_threads(work.threads)
             self._require_same_place()
-            self._lanes = [_Lane(_load(work, share)) for share in work.shares]
+            self._graphs = [_GraphThread(_load(work, share)) for share in work.shares]
         except FeatxError as error:  # told with the first block, as nothing else would tell it
             self._failed = error
 
@@ -291,16 +128,16 @@ class Forwarder:
         work = self._work
         missing, held = work.look(block)
         futures: list[list[Future[_Rows]]] = []
-        for share, lane in zip(work.shares, self._lanes, strict=True):
+        for share, graph in zip(work.shares, self._graphs, strict=True):
             image = share.spec.image
             column = np.frombuffer(row[f"pixels{work.images.index(image)}"], np.uint8)
             pixels = column.reshape(-1, image.height, image.width, 3)
-            futures.append(lane.run(pixels) if share in missing else [])
-        for share, lane, batches in zip(work.shares, self._lanes, futures, strict=True):
-            block.shapes.append({tap: list(shape) for tap, shape in lane.runner.taps.items()})
-            written = self._write(share, block, lane.runner, batches) if batches else 0.0
+            futures.append(graph.run(pixels) if share in missing else [])
+        for share, graph, batches in zip(work.shares, self._graphs, futures, strict=True):
+            block.shapes.append({tap: list(shape) for tap, shape in graph.runner.taps.items()})
+            written = self._write(share, block, graph.runner, batches) if batches else 0.0
             block.write_seconds.append(written)
-            block.forward_seconds.append(lane.take_seconds())
+            block.forward_seconds.append(graph.take_seconds())
         block.rows = sum(map(bool, block.lacks)) * (len(block.decoded) or len(held))
 
     def _write(
@@ -400,7 +237,7 @@ def _load(work: Work, share: Share) -> Runner:
 _Rows = dict[str, np.ndarray]
 
 
-class _Lane:
+class _GraphThread:
     """A graph at work in a thread of its own, for as many callers as come."""
 
     def __init__(self, runner: Runner) -> None:
