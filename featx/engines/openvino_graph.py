@@ -51,43 +51,72 @@ class OpenVinoGraph:
 def make_graph(
     spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec]
 ) -> OpenVinoGraph:
-    """Build the graph of `spec` with `weights` and all `taps`.
+    """Build the graph of `spec` with `weights` and all `taps`; see `GraphBuild.result`."""
+    with GraphBuild(spec, weights, taps) as build:
+        return build.result()
 
-    Raises
-    ------
-    EngineError
-        The process failed in a way of its own.
-    EngineMemoryError
-        It was killed: memory ran out.
-    BackboneError, WeightsError, UnknownNameError
-        As in `featx.backbones.build_graph`.
-    """
-    # Not as a module (-m), nor from the working directory: whatever lies there stays out.
-    command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
-    env = os.environ | {
-        "KERAS_BACKEND": "openvino",
-        "OPENBLAS_NUM_THREADS": "1",  # NumPy's: more would spin a while, and have nothing to do
-        "PYTHONPATH": os.pathsep.join([*filter(None, sys.path), str(Path(__file__).parents[2])]),
-    }
-    with tempfile.TemporaryDirectory(prefix="featx-") as folder:
-        path = Path(folder) / "graph.xml"
+
+class GraphBuild:
+    """A graph that a process of its own is building, until the end of the context at most."""
+
+    def __init__(self, spec: BackboneSpec, weights: WeightsRecord, taps: Sequence[TapSpec]) -> None:
+        self._spec = spec
+        self._folder = tempfile.TemporaryDirectory(prefix="featx-")
+        self._path = Path(self._folder.name) / "graph.xml"
         taken = [tap.name for tap in taps]
-        asked = json.dumps([to_json(spec), to_json(weights), taken, str(path)]).encode()
-        done = subprocess.run(command, input=asked, capture_output=True, env=env, check=False)
-        if done.returncode == -signal.SIGKILL:
-            raise EngineMemoryError(f"The process that builds {spec.text} was killed.")
-        if done.returncode:
-            said = done.stderr.decode(errors="replace").strip()
+        asked = self._path.with_name("asked.json")
+        asked.write_text(json.dumps([to_json(spec), to_json(weights), taken, str(self._path)]))
+        # Not as a module (-m), nor from the working directory: whatever lies there stays out.
+        command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
+        env = os.environ | {
+            "KERAS_BACKEND": "openvino",
+            "OPENBLAS_NUM_THREADS": "1",  # NumPy's: more would spin, and have nothing to do
+            "PYTHONPATH": os.pathsep.join(
+                [*filter(None, sys.path), str(Path(__file__).parents[2])]
+            ),
+        }
+        pipe = subprocess.PIPE
+        with asked.open() as file:
+            self._process = subprocess.Popen(command, stdin=file, stdout=pipe, stderr=pipe, env=env)
+        self.pid = self._process.pid
+
+    def __enter__(self) -> GraphBuild:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        with self._process:  # closes its pipes, and waits
+            self._process.kill()
+        self._folder.cleanup()
+
+    def result(self) -> OpenVinoGraph:
+        """Wait for the graph.
+
+        Raises
+        ------
+        EngineError
+            The process failed in a way of its own.
+        EngineMemoryError
+            It was killed: memory ran out.
+        BackboneError, WeightsError, UnknownNameError
+            As in `featx.backbones.build_graph`.
+        """
+        out, err = self._process.communicate()
+        status, name = self._process.returncode, self._spec.text
+        if status == -signal.SIGKILL:
+            raise EngineMemoryError(f"The process that builds {name} was killed.")
+        if status:
+            said = err.decode(errors="replace").strip()
             raise EngineError(
-                f"The process that builds {spec.text} for OpenVINO failed: "
-                f"{said.splitlines()[-1] if said else f'exit status {done.returncode}'}"
+                f"The process that builds {name} for OpenVINO failed: "
+                f"{said.splitlines()[-1] if said else f'exit status {status}'}"
             )
-        answer = json.loads(done.stdout.splitlines()[-1])  # what Python says at its start is above
+        answer = json.loads(out.splitlines()[-1])  # what Python says at its start is above
         if "error" in answer:
             raise unpack_error(answer["error"])
         shapes = {tap: tuple(shape) for tap, shape in answer["shapes"]}
         # Read once the other process has given its memory back: networks may be large.
-        return OpenVinoGraph(path.read_bytes(), path.with_suffix(".bin").read_bytes(), shapes)
+        weights = self._path.with_suffix(".bin").read_bytes()
+        return OpenVinoGraph(self._path.read_bytes(), weights, shapes)
 
 
 def main() -> None:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from contextlib import ExitStack
 from typing import Any
 
 from featx.cluster import Room, stream
-from featx.engines import choose_engine
 from featx.engines.device import STREAM_BATCH, WHOLE_BATCH, cpu_batch_size
-from featx.engines.openvino_graph import OpenVinoGraph, make_graph
+from featx.engines.openvino_graph import GraphBuild, OpenVinoGraph
 from featx.errors import ClusterError, ImageError
 from featx.extraction.pipeline import PassOutcome, decode_file
 from featx.extraction.stages import Decoder, Forwarder, Worker
@@ -31,6 +31,9 @@ _FIRST = 2
 _ENDING = 3
 """So many blocks an actor are left when they begin to be smaller, that all end together."""
 
+_BUILDS_AT_ONCE = 2
+"""Processes that build graphs: each holds a network and Keras."""
+
 Shapes = Sequence[Mapping[str, Sequence[int]]]
 
 
@@ -40,18 +43,31 @@ def new_run() -> str:
     return f"{now:%Y%m%dT%H%M%S%f}-{os.urandom(4).hex()}"
 
 
-def begin_graphs(
-    targets: Sequence[Target], engine: str, pool: Executor
-) -> list[Future[OpenVinoGraph] | None]:
-    """Begin to make the graph of each target where OpenVINO is to be the engine, else of none."""
-    if choose_engine(engine)[0] != "openvino":
-        return [None] * len(targets)
-    return [
-        pool.submit(
-            make_graph, t.spec, t.weights, [TapSpec.parse(tap) for tap in t.plan.extract_taps]
-        )
-        for t in targets
-    ]
+class Graphs:
+    """OpenVINO's graphs of targets, in their order; some are being built before they are asked for.
+
+    Those that nobody has taken are given up at the end of the stack.
+    """
+
+    def __init__(self, targets: Sequence[Target], stack: ExitStack) -> None:
+        self._later, self._stack = deque(targets), stack
+        self._begun: deque[GraphBuild] = deque()
+        for _ in range(_BUILDS_AT_ONCE):
+            self._begin()
+
+    def take(self) -> OpenVinoGraph:
+        """Wait for the next graph; see `GraphBuild.result`."""
+        with self._begun.popleft() as build:
+            graph = build.result()
+        self._begin()
+        return graph
+
+    def _begin(self) -> None:
+        if self._later:
+            target = self._later.popleft()
+            taps = [TapSpec.parse(tap) for tap in target.plan.extract_taps]
+            build = GraphBuild(target.spec, target.weights, taps)
+            self._begun.append(self._stack.enter_context(build))
 
 
 def make_share(

@@ -10,7 +10,6 @@ import platform
 import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,7 +52,7 @@ from featx.store import (
 
 if TYPE_CHECKING:
     from featx.cluster import Room
-    from featx.engines.openvino_graph import OpenVinoGraph
+    from featx.extraction.dispatch import Graphs
     from featx.extraction.work import Work
 
 log = logging.getLogger("featx")
@@ -196,12 +195,13 @@ class Extraction:
     ) -> PassOutcome:
         """Compute the rows on the cluster's workers; no graph is compiled here."""
         from featx.cluster import connect, find_room, prepare
-        from featx.extraction.dispatch import begin_graphs, spread_work
+        from featx.extraction.dispatch import Graphs, spread_work
 
         assert self.cluster
-        with ThreadPoolExecutor(2) as pool, ExitStack() as stack:
+        with ExitStack() as stack:
             # Before Ray is imported, which keeps this process busy.
-            graphs = begin_graphs(todo, self.engine, pool)
+            openvino = choose_engine(self.engine)[0] == "openvino"
+            graphs = Graphs(todo if openvino else (), stack)
             prepare(self.cluster)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
@@ -219,9 +219,7 @@ class Extraction:
                 on_rows=self._counter(todo),
             )
 
-    def _work(
-        self, todo: Sequence[Target], room: Room, graphs: Sequence[Future[OpenVinoGraph] | None]
-    ) -> Work:
+    def _work(self, todo: Sequence[Target], room: Room, graphs: Graphs) -> Work:
         """Return what the workers are told."""
         from featx.extraction.dispatch import make_share, new_run
         from featx.extraction.work import Work
@@ -232,9 +230,9 @@ class Extraction:
                 target,
                 compression=self._compression(target),
                 provenance=self._provenance(target),
-                graph=graph.result() if graph and self._engine_used == "openvino" else None,
+                graph=graphs.take() if self._engine_used == "openvino" else None,
             )
-            for target, graph in zip(todo, graphs, strict=True)
+            for target in todo
         ]
         return Work(
             new_run(), tuple(shares), self._engine_used, self.precision, room.cores, room.gpus > 0

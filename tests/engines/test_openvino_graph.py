@@ -10,12 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from featx.backbones import build_graph, parse_backbone, resolve_weights
 from featx.backend import is_installed
 from featx.engines import ENGINES
-from featx.engines.openvino_graph import FRAMEWORKS, OpenVinoGraph, make_graph
+from featx.engines.openvino_graph import FRAMEWORKS, GraphBuild, OpenVinoGraph, make_graph
 from featx.errors import EngineError, EngineMemoryError, FeatxError, UnknownNameError, WeightsError
 from featx.quiet import import_keras
 from featx.records import BackboneSpec, TapSpec
@@ -154,9 +155,17 @@ def test_no_temporary_files_are_left(temporary: Path, hook: Hook) -> None:
     make_graph(SPEC, resolve_weights(SPEC), TAPS)
     assert list(temporary.iterdir()) == []
     # Killed at its end, when it has written all of them.
-    hook("sitecustomize", "import atexit, os\natexit.register(os.kill, os.getpid(), 9)")
+    hook("sitecustomize", "import os\nos._exit = lambda status: os.kill(os.getpid(), 9)")
     with pytest.raises(EngineMemoryError, match=r"mobilenet\(alpha=0.25\) was killed"):
         make_graph(SPEC, resolve_weights(SPEC), TAPS)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_graph_that_is_not_waited_for_is_given_up(temporary: Path) -> None:
+    with GraphBuild(SPEC, resolve_weights(SPEC), TAPS) as build:
+        started = psutil.Process(build.pid)
+        assert started.is_running()
+    assert not started.is_running()
     assert list(temporary.iterdir()) == []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -419,3 +419,33 @@ def test_the_last_blocks_are_one_batch_of_the_engine(engine: str, least: int) ->
     assert sum(sizes) == len(paths)
     assert sizes[:4] == [32] * 4
     assert sizes[-6:] == [least] * 6
+
+
+def test_two_graphs_are_built_at_once_and_those_not_taken_are_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[str] = []
+
+    class Build:
+        def __init__(self, spec: str, *args: object) -> None:
+            self.spec = spec
+            seen.append(f"begin {spec}")
+
+        def __enter__(self) -> Build:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            seen.append(f"end {self.spec}")
+
+        def result(self) -> str:
+            return f"graph of {self.spec}"
+
+    monkeypatch.setattr(dispatch, "GraphBuild", Build)
+    plan = SimpleNamespace(extract_taps=("avg",))
+    targets: Any = [SimpleNamespace(spec=name, weights="", plan=plan) for name in "abc"]
+    with ExitStack() as stack:
+        graphs = dispatch.Graphs(targets, stack)
+        assert seen == ["begin a", "begin b"]
+        assert graphs.take() == "graph of a"
+        assert seen[2:] == ["end a", "begin c"]
+    assert {"end b", "end c"} < set(seen)
