@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import LazyLoader
@@ -64,8 +65,7 @@ class GraphBuild:
         self._folder = tempfile.TemporaryDirectory(prefix="featx-")
         self._path = Path(self._folder.name) / "graph.xml"
         taken = [tap.name for tap in taps]
-        asked = self._path.with_name("asked.json")
-        asked.write_text(json.dumps([to_json(spec), to_json(weights), taken, str(self._path)]))
+        asked = json.dumps([to_json(spec), to_json(weights), taken, str(self._path)])
         # Not as a module (-m), nor from the working directory: whatever lies there stays out.
         command = [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
         env = os.environ | {
@@ -76,9 +76,12 @@ class GraphBuild:
             ),
         }
         pipe = subprocess.PIPE
-        with asked.open() as file:
-            self._process = subprocess.Popen(command, stdin=file, stdout=pipe, stderr=pipe, env=env)
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=env)
         self.pid = self._process.pid
+        stdin, self._process.stdin = self._process.stdin, None
+        assert stdin
+        with suppress(BrokenPipeError), stdin:  # why it has ended is told with the result
+            stdin.write(asked.encode())
 
     def __enter__(self) -> GraphBuild:
         return self
