@@ -206,6 +206,7 @@ def test_two_writers_at_once_leave_a_sound_cache(
     assert sum(rows) == len(index.samples)  # each once, also where both had computed it
 
 
+@only_s3  # the other server gives whole files, whatever is asked for of them
 @pytest.mark.parametrize(("rows", "width", "whole"), [(150, 4096, False), (5000, 64, True)])
 def test_a_plan_needs_no_rows_of_large_parts(
     bucket: Bucket,
