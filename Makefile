@@ -32,7 +32,7 @@ $(STAMP): setup.cfg pyproject.toml Makefile
 	  { echo "featx needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[openvino,tensorflow,jax,ray,s3,gs,compression,parquet,dev]'
+	$(BIN)/python -m pip install --quiet --quiet --editable '.[openvino,tensorflow,jax,ray,s3,gs,compression,parquet,dev]'
 	@touch $@
 
 install: $(STAMP)  ## Create .venv and install featx into it
