@@ -136,6 +136,20 @@ def test_workers_import_no_more_than_their_work_needs(world: World) -> None:
     assert not modules & {"keras", "sklearn", "ray.util.state", "featx.extraction.steps"}
 
 
+EARLY = """
+import sys, threading
+from featx.cluster import prepare
+
+prepare("auto")
+[t.join() for t in threading.enumerate() if t.name == "import ray"]
+print("ray.data._internal.execution.streaming_executor" in sys.modules)
+"""
+
+
+def test_what_ray_data_imports_late_is_imported_while_the_graph_is_built() -> None:
+    assert subprocess.check_output([sys.executable, "-c", EARLY], text=True) == "True\n"
+
+
 def test_a_worker_that_is_killed_costs_no_row(world: World, tmp_path: Path) -> None:
     run = world.start(tmp_path, "auto")
     wait_for_parts(tmp_path, 2, run)

@@ -135,9 +135,11 @@ class RemoteCache:
         ------
         CacheWriteError
         """
+        with reporting(path):  # a file that is gone here is no missing bucket
+            size, end = path.stat().st_size, _read_tail(path, 1)
         with self._talking(CacheWriteError, "write", name) as (files, base):
-            target, size = f"{base}/{name}", path.stat().st_size
-            if _store_of(self.url) == "gs" and _read_tail(path, 1) == b"\r":
+            target = f"{base}/{name}"
+            if _store_of(self.url) == "gs" and end == b"\r":
                 # gcsfs sends small files as lines of a message, of whose end a last carriage
                 # return is taken for a part. What is committed later goes as it is.
                 with path.open("rb") as file, files.open(target, "wb", autocommit=False) as out:

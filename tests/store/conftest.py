@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from bucket import BUCKETS, SERVERS, Bucket
 from fake_cache import extract, make_index, many_files
 
 from featx.records import DatasetIndex
@@ -31,3 +33,17 @@ def index() -> DatasetIndex:
 def entry(tmp_path: Path, index: DatasetIndex) -> CacheEntry:
     """Thirty images, avg and flatten, in several parts."""
     return extract(tmp_path, index, part_bytes=3000)
+
+
+@pytest.fixture(scope="module", params=list(SERVERS))
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, str]]:
+    with SERVERS[request.param]() as address:
+        yield request.param, address
+
+
+@pytest.fixture
+def bucket(server: tuple[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Bucket]:
+    kind, address = server
+    made = BUCKETS[kind](address, monkeypatch)
+    yield made
+    made.close()
