@@ -18,6 +18,7 @@ import gcsfs
 import pytest
 import s3fs
 from gcp_storage_emulator.server import create_server
+from gcsfs.extended_gcsfs import BucketType, ExtendedGcsFileSystem
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from moto.server import ThreadedMotoServer
@@ -144,6 +145,8 @@ class GoogleBucket(Bucket):
 
     def _create(self) -> None:
         gcsfs.GCSFileSystem.clear_instance_cache()  # they would keep another address
+        # The client asks by another API what kind of bucket it is, for a second each time here.
+        self._patch.setattr(ExtendedGcsFileSystem, "_get_bucket_type", _flat, raising=False)
         self._client = storage.Client(project="testing", credentials=AnonymousCredentials())
         self._bucket = self._client.create_bucket(self.name)
 
@@ -159,6 +162,10 @@ class GoogleBucket(Bucket):
 
     def close(self) -> None:
         self._client.close()
+
+
+async def _flat(files: ExtendedGcsFileSystem, bucket: str) -> BucketType:
+    return BucketType.NON_HIERARCHICAL
 
 
 SERVERS: dict[str, Callable[[], AbstractContextManager[str]]] = {

@@ -85,3 +85,21 @@ def test_workers_publish_into_the_bucket_also_when_one_is_killed(
     again = finish(start(photos, bucket.url))
     assert (again["extracted"], again["reused"]) == (0, IMAGES)
     assert rows_of(again) == alone
+
+
+def test_a_command_that_dies_is_taken_over_from_another_machine(
+    nodes: Nodes, bucket: Bucket, tmp_path: Path
+) -> None:
+    photos = make_photos(tmp_path / "photos", classes=3, each=IMAGES // 3)
+    run = start(photos, bucket.url, "--cluster", nodes.address)
+    while len(bucket.parts()) < 2:
+        assert run.poll() is None, run.communicate()[1]
+    run.send_signal(signal.SIGKILL)
+    run.communicate()
+
+    other = bucket.on(tmp_path / "other")
+    report = finish(start(photos, bucket.url, "--cluster", nodes.address))
+    assert 0 < report["reused"] < IMAGES
+    found = verify(other)
+    assert (found["bad"], found["rows"]) == ([], IMAGES)  # each once
+    assert [key for key in bucket.names() if "claim" in key] == []

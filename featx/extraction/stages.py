@@ -40,7 +40,7 @@ from featx.extraction.loaded import load_runner
 from featx.extraction.pipeline import UnreadError, decode_file
 from featx.extraction.work import Block, Row, Share, Work
 from featx.records import ImageSpec, TapSpec
-from featx.store.claim import CLAIM_NAME, read_claim
+from featx.store.claim import is_held
 from featx.store.part import DIGEST_BYTES
 from featx.store.writer import PartWriter
 
@@ -165,7 +165,7 @@ class Forwarder:
             rows = batch.result()
             started = time.perf_counter()
             first, done = done, done + len(rows[taps[0]])
-            if done == total and not _holds(share):
+            if done == total and not is_held(share.folder, share.claim):
                 raise CacheBusyError(
                     f"{share.entry} is held by another run by now, or by none: what this run had "
                     f"in work on {platform.node()} is dropped. Run featx extract again."
@@ -185,8 +185,10 @@ class Forwarder:
                 "the same version on all nodes."
             )
         for share in work.shares:
+            if share.url:  # which is the same place everywhere
+                continue
             deadline = time.monotonic() + SEEN_SECONDS
-            while not _holds(share):
+            while not is_held(share.folder, share.claim):
                 if not Path(share.entry).is_dir() or time.monotonic() > deadline:
                     raise ClusterError(
                         f"{host} does not see the cache folder {share.entry} of this run. All "
@@ -194,14 +196,6 @@ class Forwarder:
                         "--cache-dir, or a cache in object storage (s3://BUCKET/PREFIX)."
                     )
                 time.sleep(1.0)
-
-
-def _holds(share: Share) -> bool:
-    """Return whether the run still holds the claim of the entry, as far as can be seen here."""
-    if share.url:  # a claim is of one machine there
-        return True
-    claim = read_claim(Path(share.entry) / CLAIM_NAME)
-    return claim is not None and claim["token"] == share.claim
 
 
 def _load(work: Work, share: Share) -> Runner:

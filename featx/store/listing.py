@@ -9,7 +9,8 @@ from pathlib import Path
 
 from featx.errors import CacheCorruptError, CacheError, CacheMissError
 from featx.records import ExtractionKey
-from featx.store.claim import CLAIM_NAME, is_dead, read_claim
+from featx.store.claim import is_dead, name_holder
+from featx.store.claim_places import ClaimFile
 from featx.store.folders import PARTS, VIEW, entry_folders, read_dataset, read_entry
 from featx.store.tap import TapShape
 from featx.store.view import View
@@ -107,13 +108,14 @@ def _entry_info(folder: Path) -> EntryInfo:
 
 
 def _holder(folder: Path) -> str:
-    claim = read_claim(folder / CLAIM_NAME)
+    place = ClaimFile(folder)
+    holder = place.read()
     try:
-        if claim is None or is_dead(folder / CLAIM_NAME, claim):
+        if holder is None or is_dead(place, holder):
             return ""
     except CacheError:
         pass  # a folder that cannot be written: its holder cannot be asked
-    return f"process {claim['pid']} on {claim['host']} since {claim['since']}" if claim else ""
+    return name_holder(holder) if holder else ""
 
 
 def _files(folder: Path) -> list[os.stat_result]:

@@ -109,7 +109,7 @@ class RemoteCache:
         """
         # Before the store is listed: what was sent by now is in the list, or was removed there.
         here = {name: self._standing(name) for name in self.names(below)}
-        with self._talking(CacheError, "read", below) as (files, base):
+        with self.talking(CacheError, "read", below) as (files, base):
             listed = files.find(f"{base}/{below}".rstrip("/"), detail=True, withdirs=False)
         sizes = {path[len(base) + 1 :]: info["size"] for path, info in listed.items()}
         there = {name: size for name, size in sizes.items() if _is_kept(name, below)}
@@ -137,7 +137,7 @@ class RemoteCache:
         """
         with reporting(path):  # a file that is gone here is no missing bucket
             size, end = path.stat().st_size, _read_tail(path, 1)
-        with self._talking(CacheWriteError, "write", name) as (files, base):
+        with self.talking(CacheWriteError, "write", name) as (files, base):
             target = f"{base}/{name}"
             if _store_of(self.url) == "gs" and end == b"\r":
                 # gcsfs sends small files as lines of a message, of whose end a last carriage
@@ -162,7 +162,7 @@ class RemoteCache:
         temp = temp_path(path)
         before = _identity(path)
         try:
-            with self._talking(CacheError, "read", name) as (files, base):
+            with self.talking(CacheError, "read", name) as (files, base):
                 try:
                     files.get_file(f"{base}/{name}", str(temp))
                 except FileNotFoundError:
@@ -199,7 +199,7 @@ class RemoteCache:
             return path
         make_folder(ends.parent)
         temp = temp_path(ends)
-        with self._talking(CacheError, "read", name) as (files, base):
+        with self.talking(CacheError, "read", name) as (files, base):
             try:
                 head = files.cat_file(f"{base}/{name}", start=0, end=_HEAD_BYTES)
                 end = files.cat_file(f"{base}/{name}", start=-_END_BYTES)
@@ -222,17 +222,27 @@ class RemoteCache:
         ------
         CacheWriteError
         """
-        talking = self._talking(CacheWriteError, "remove", name)
+        talking = self.talking(CacheWriteError, "remove", name)
         with talking as (files, base), suppress(FileNotFoundError):
             files.rm_file(f"{base}/{name}")
         with reporting(self.root):
             self._ends(name).unlink(missing_ok=True)
 
     @contextmanager
-    def _talking(
+    def talking(
         self, kind: type[CacheError], verb: str, name: str = ""
     ) -> Iterator[tuple[Any, str]]:
-        """Give fsspec's file system and the cache's path in it; name the URL in what is raised."""
+        """Give fsspec's file system and the cache's path in it; name the URL in what is raised.
+
+        Parameters
+        ----------
+        kind : type
+            Of what is raised: CacheError, or CacheWriteError.
+        verb : str
+            What cannot be done: "read", "write" or "remove".
+        name : str
+            Of what is talked of.
+        """
         url = f"{self.url}/{name}".rstrip("/")
         try:
             yield _connect(self.url, os.getpid())
@@ -281,7 +291,7 @@ class RemoteCache:
                 os.replace(temp, path)
 
     def _tail(self, name: str) -> bytes:
-        with self._talking(CacheError, "read", name) as (files, base):
+        with self.talking(CacheError, "read", name) as (files, base):
             try:
                 return bytes(files.cat_file(f"{base}/{name}", start=-_TAIL_BYTES))
             except FileNotFoundError:

@@ -26,7 +26,7 @@ import featx.store.claim
 from featx.errors import CacheBusyError
 from featx.owner import Owner, this_process
 from featx.store import CacheEntry, Claim, list_entries, load_features, verify
-from featx.store.claim import CLAIM_NAME, read_claim
+from featx.store.claim_places import CLAIM_NAME, ClaimFile
 
 HERE = Path(__file__).parent
 
@@ -50,7 +50,7 @@ def test_a_holder_is_named(tmp_path: Path) -> None:
         pass
     for word in ("process 4711", "laptop", "2026-01-02T03:04:05"):
         assert word in str(caught.value)
-    assert read_claim(tmp_path / CLAIM_NAME)["token"] == "theirs"
+    assert ClaimFile(tmp_path).read()["token"] == "theirs"
 
 
 def test_it_is_given_back(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_a_killed_holder_is_recovered_at_once(tmp_path: Path) -> None:
         "Claim(pathlib.Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
-    assert read_claim(tmp_path / CLAIM_NAME)
+    assert ClaimFile(tmp_path).read()
     with Claim(tmp_path):
         pass
     assert os.listdir(tmp_path) == []
@@ -125,12 +125,13 @@ def test_a_holder_elsewhere_is_dead_when_it_is_silent(tmp_path: Path) -> None:
 
 def test_a_holder_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(featx.store.claim, "BEAT_SECONDS", 0.02)
-    with Claim(tmp_path) as claim:
-        os.utime(claim.path, (0, 0))
+    path = tmp_path / CLAIM_NAME
+    with Claim(tmp_path):
+        os.utime(path, (0, 0))
         until = time.monotonic() + 10
-        while claim.path.stat().st_mtime < 1000 and time.monotonic() < until:
+        while path.stat().st_mtime < 1000 and time.monotonic() < until:
             time.sleep(0.01)
-        assert claim.path.stat().st_mtime > 1000
+        assert path.stat().st_mtime > 1000
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"token": "x", "pid": "y"}', b"\xff\0"])
@@ -163,14 +164,14 @@ def test_a_claim_that_was_taken_for_dead_is_left_alone(tmp_path: Path) -> None:
     with Claim(tmp_path) as claim:
         write_claim(tmp_path, machine="elsewhere")
         assert not claim.held()
-    assert read_claim(tmp_path / CLAIM_NAME)["token"] == "theirs"
+    assert ClaimFile(tmp_path).read()["token"] == "theirs"
 
 
 def test_recovery_takes_the_dead_claim_only(tmp_path: Path) -> None:
     """Two wait for a dead holder: the slower must not take away what the faster has just made."""
     write_claim(tmp_path)
-    featx.store.claim._recover(tmp_path / CLAIM_NAME, "the dead one's")
-    assert read_claim(tmp_path / CLAIM_NAME)["token"] == "theirs"
+    ClaimFile(tmp_path).recover("the dead one's")
+    assert ClaimFile(tmp_path).read()["token"] == "theirs"
     assert os.listdir(tmp_path) == [CLAIM_NAME]
 
 

@@ -1,0 +1,268 @@
+"""One writer an entry, between machines that share nothing but a bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import s3fs
+from bucket import Bucket
+from fake_cache import expected, extract, fake_key
+
+import featx.store.claim
+from featx.errors import CacheBusyError, CacheError, CacheWriteError
+from featx.owner import this_process
+from featx.records import DatasetIndex
+from featx.store import CacheEntry, Claim, dataset_dir, gc, load_features, remove, repair
+from featx.store.claim import is_held
+from featx.store.claim_places import ClaimObject, list_places
+
+only_s3 = pytest.mark.parametrize("server", ["s3"], indirect=True)
+
+
+def folder_on(machine: Path, bucket: Bucket, index: DatasetIndex) -> Path:
+    """Return the folder of one entry on a machine."""
+    root = bucket.on(machine)
+    folder = dataset_dir(root, index.name, index.root, create=True)
+    return CacheEntry.open(root, folder, fake_key(), create=True).path
+
+
+def place_of(folder: Path) -> ClaimObject:
+    place = list_places(folder)[-1]
+    assert isinstance(place, ClaimObject)
+    return place
+
+
+def claim_of(bucket: Bucket) -> list[str]:
+    return [name for name in bucket.names() if "claim" in name]
+
+
+def write_claim(bucket: Bucket, folder: Path, **changes: object) -> None:
+    """Have somebody else hold the claim in the bucket."""
+    me = this_process()
+    fields = {
+        "host": me.host,
+        "pid": me.pid,
+        "start": me.start,
+        "machine": me.machine,
+        "since": "2026-01-02T03:04:05+00:00",
+        "token": "theirs",
+    }
+    key = f"{folder.parent.name}/{folder.name}/claim.json"
+    bucket.write(key, json.dumps({**fields, **changes}).encode())
+
+
+@pytest.fixture
+def one(bucket: Bucket, tmp_path: Path, index: DatasetIndex) -> Path:
+    return folder_on(tmp_path / "one", bucket, index)
+
+
+@pytest.fixture
+def two(bucket: Bucket, tmp_path: Path, index: DatasetIndex) -> Path:
+    return folder_on(tmp_path / "two", bucket, index)
+
+
+def test_it_holds_between_machines(bucket: Bucket, one: Path, two: Path) -> None:
+    with Claim(one) as claim:
+        assert claim.held()
+        assert is_held(two, claim.token)
+        with pytest.raises(CacheBusyError) as caught, Claim(two):
+            pass
+        for word in (bucket.url, one.name, f"process {os.getpid()}"):
+            assert word in str(caught.value)
+        assert claim.held()
+    assert not is_held(two, claim.token)
+    with pytest.raises(KeyError), Claim(two):
+        raise KeyError
+    assert claim_of(bucket) == []
+    assert not list(one.glob("*claim*")) + list(two.glob("*claim*"))
+
+
+def test_machines_at_once_compute_each_row_once(
+    bucket: Bucket, tmp_path: Path, index: DatasetIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ClaimObject, "poll_seconds", 0.1)
+    roots = [bucket.on(tmp_path / name) for name in ("one", "two", "three")]
+    forwarded: list[list[str]] = [[], [], []]
+
+    def work(root: Path, mine: list[str]) -> None:
+        extract(root, index, part_bytes=3000, forwarded=mine)
+
+    threads = [threading.Thread(target=work, args=a) for a in zip(roots, forwarded, strict=True)]
+    threads[0].start()
+    while not claim_of(bucket):  # the server of gs:// knows no writing of what is not there yet
+        assert threads[0].is_alive()
+    for thread in threads[1:]:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [len(mine) for mine in forwarded] == [len(index.samples), 0, 0]
+    for root in roots:
+        (view,) = root.glob("*/*/cache.h5")
+        np.testing.assert_array_equal(load_features(view).X, expected(index, "avg"))
+
+
+def test_what_another_has_published_is_here_once_it_is_held(
+    bucket: Bucket, one: Path, tmp_path: Path, index: DatasetIndex
+) -> None:
+    extract(bucket.on(tmp_path / "two"), index)
+    assert CacheEntry.at(one).state().part_rows == ()
+    with Claim(one):
+        assert sum(CacheEntry.at(one).state().part_rows) == len(index.samples)
+
+
+@pytest.mark.parametrize("work", [gc, repair, remove])
+def test_housekeeping_leaves_an_entry_to_who_is_at_work_in_it(
+    bucket: Bucket, one: Path, two: Path, work: object
+) -> None:
+    assert callable(work)
+    with Claim(one), pytest.raises(CacheBusyError):
+        work(two.parents[1])
+    work(two.parents[1])
+
+
+def test_a_killed_holder_of_this_machine_is_recovered_at_once(
+    bucket: Bucket, one: Path, two: Path
+) -> None:
+    script = (
+        "import sys, os, signal, pathlib\n"
+        "from featx.store import Claim\n"
+        "Claim(pathlib.Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(one)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert len(claim_of(bucket)) == 1
+    with Claim(two):
+        pass
+    assert claim_of(bucket) == []
+
+
+def test_a_holder_elsewhere_is_dead_when_it_is_silent(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_claim(bucket, one, machine="elsewhere", host="laptop")
+    with pytest.raises(CacheBusyError, match="laptop"), Claim(one):
+        pass
+    assert len(claim_of(bucket)) == 1  # and no probe
+    monkeypatch.setattr(featx.store.claim, "STALE_SECONDS", 0.5)
+    time.sleep(1.6)  # times are told by the second
+    with Claim(one):
+        pass
+    assert claim_of(bucket) == []
+
+
+def test_a_holder_is_heard(bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(featx.store.claim, "BEAT_SECONDS", 0.1)
+    with Claim(one):
+        time.sleep(3.5)
+        assert place_of(one).silent_seconds() <= 1
+    monkeypatch.setattr(featx.store.claim, "BEAT_SECONDS", 60.0)
+    with Claim(one):
+        time.sleep(3.5)
+        assert place_of(one).silent_seconds() >= 2
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"token": "x", "pid": "y"}', b"\xff\0"])
+def test_an_unreadable_claim_is_waited_for_and_then_recovered(
+    bucket: Bucket, one: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.write(f"{one.parent.name}/{one.name}/claim.json", content)
+    with pytest.raises(CacheBusyError), Claim(one):
+        pass
+    monkeypatch.setattr(featx.store.claim, "STALE_SECONDS", -1.0)
+    with Claim(one):
+        pass
+    assert claim_of(bucket) == []
+
+
+def test_a_claim_that_was_taken_for_dead_is_left_alone(bucket: Bucket, one: Path) -> None:
+    with Claim(one) as claim:
+        write_claim(bucket, one, machine="elsewhere")
+        assert not claim.held()
+    holder = place_of(one).read()
+    assert holder is not None
+    assert holder["token"] == "theirs"
+    place_of(one).recover("the dead one's")
+    assert len(claim_of(bucket)) == 1
+
+
+@only_s3
+def test_of_two_that_see_none_the_store_takes_one(
+    bucket: Bucket, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert place_of(one).create(b"first")
+    asked: list[str] = []
+    exists = s3fs.S3FileSystem.exists
+
+    def exists_later(self: s3fs.S3FileSystem, path: str) -> bool:
+        asked.append(path)
+        return len(asked) % 2 == 0 and bool(exists(self, path))
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "exists", exists_later)
+    assert not place_of(two).create(b"second")
+    assert place_of(one).create(b"first")  # the store's answer to it was lost
+    (name,) = claim_of(bucket)
+    assert bucket.read(name) == b"first"
+    assert len(asked) == 4
+
+
+@only_s3
+def test_a_store_that_cannot_write_what_is_not_there_yet_is_taken_at_its_word(
+    bucket: Bucket, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = s3fs.S3FileSystem._call_s3
+    refused: list[str] = []
+
+    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
+        if "IfNoneMatch" in how:
+            refused.append(method)
+            raise OSError(38, "A header you provided implies functionality that is not implemented")
+        return await call(self, method, *args, **how)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    with Claim(one), pytest.raises(CacheBusyError), Claim(two):
+        pass
+    assert claim_of(bucket) == []
+    assert len(refused) == 1
+
+
+@only_s3
+def test_a_bucket_that_cannot_be_written_is_told(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = s3fs.S3FileSystem._call_s3
+
+    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
+        if method == "put_object":
+            raise PermissionError("Forbidden")
+        return await call(self, method, *args, **how)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    with (
+        pytest.raises(CacheWriteError, match=r"claim\.json: Forbidden\. Check the cred"),
+        Claim(one),
+    ):
+        pass
+    assert not list(one.glob("*claim*"))  # nor is this machine's kept
+
+
+def test_a_mirror_that_cannot_be_brought_up_to_date_is_not_held(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(folder: Path) -> None:
+        raise CacheError("cut")
+
+    monkeypatch.setattr(featx.store.claim, "refresh", fail)
+    with pytest.raises(CacheError, match="cut"), Claim(one):
+        pass
+    assert claim_of(bucket) == []
+    assert not list(one.glob("*claim*"))
