@@ -194,7 +194,7 @@ class Extraction:
         self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
     ) -> PassOutcome:
         """Compute the rows on the cluster's workers; no graph is compiled here."""
-        from featx.cluster import connect, find_room, prepare
+        from featx.cluster import connect, find_room, prepare, warm_up
         from featx.extraction.dispatch import Graphs, spread_work
 
         assert self.cluster
@@ -205,6 +205,7 @@ class Extraction:
             prepare(self.cluster)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
+            warm_up(["featx.extraction.stages", *(["openvino"] if openvino else [])], room)
             work = self._work(todo, room, graphs)
             self.bars("load on the workers", 0, 0)
             return spread_work(

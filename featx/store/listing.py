@@ -10,8 +10,9 @@ from pathlib import Path
 from featx.errors import CacheCorruptError, CacheError, CacheMissError
 from featx.records import ExtractionKey
 from featx.store.claim import is_dead, name_holder
-from featx.store.claim_places import ClaimFile
+from featx.store.claim_places import list_places
 from featx.store.folders import PARTS, VIEW, entry_folders, read_dataset, read_entry
+from featx.store.remote import together
 from featx.store.tap import TapShape
 from featx.store.view import View
 
@@ -65,7 +66,7 @@ def list_entries(cache_dir: str | os.PathLike[str]) -> list[EntryInfo]:
     Only trailers are read: damage elsewhere is for `verify` to find. A folder that is not there
     has no entries.
     """
-    return [_entry_info(folder) for folder in entry_folders(Path(cache_dir))]
+    return together(_entry_info, entry_folders(Path(cache_dir)))  # a bucket is asked for each
 
 
 def _entry_info(folder: Path) -> EntryInfo:
@@ -108,14 +109,17 @@ def _entry_info(folder: Path) -> EntryInfo:
 
 
 def _holder(folder: Path) -> str:
-    place = ClaimFile(folder)
-    holder = place.read()
-    try:
-        if holder is None or is_dead(place, holder):
-            return ""
-    except CacheError:
-        pass  # a folder that cannot be written: its holder cannot be asked
-    return name_holder(holder) if holder else ""
+    for place in list_places(folder):
+        holder = place.read()
+        if holder is None:
+            continue
+        try:
+            dead = is_dead(place, holder)
+        except CacheError:
+            dead = False  # a place that cannot be written: its holder cannot be asked
+        if not dead:
+            return name_holder(holder)
+    return ""
 
 
 def _files(folder: Path) -> list[os.stat_result]:

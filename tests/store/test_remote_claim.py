@@ -22,7 +22,16 @@ import featx.store.claim
 from featx.errors import CacheBusyError, CacheError, CacheWriteError
 from featx.owner import this_process
 from featx.records import DatasetIndex
-from featx.store import CacheEntry, Claim, dataset_dir, gc, load_features, remove, repair
+from featx.store import (
+    CacheEntry,
+    Claim,
+    dataset_dir,
+    gc,
+    list_entries,
+    load_features,
+    remove,
+    repair,
+)
 from featx.store.claim import is_held
 from featx.store.claim_places import ClaimObject, list_places
 
@@ -118,6 +127,18 @@ def test_what_another_has_published_is_here_once_it_is_held(
     assert CacheEntry.at(one).state().part_rows == ()
     with Claim(one):
         assert sum(CacheEntry.at(one).state().part_rows) == len(index.samples)
+
+
+def test_the_list_says_who_is_at_work_on_another_machine(
+    bucket: Bucket, tmp_path: Path, index: DatasetIndex
+) -> None:
+    entry = extract(bucket.on(tmp_path / "one"), index)
+    other = bucket.on(tmp_path / "two")
+    write_claim(bucket, entry.path, machine="elsewhere", host="laptop")
+    (info,) = list_entries(other)
+    assert (info.state, "on laptop since 2026" in info.detail) == ("busy", True)
+    write_claim(bucket, entry.path, pid=2**22 + 1)  # no such process
+    assert list_entries(other)[0].state == "ready"
 
 
 @pytest.mark.parametrize("work", [gc, repair, remove])
