@@ -169,32 +169,6 @@ def find_room(use_gpus: bool = True) -> Room:
     return Room(min(cores), 0, sum(n // min(cores) for n in cores), sum(cores))
 
 
-def warm_up(modules: Sequence[str], room: Room) -> None:
-    """Begin to import modules, and Ray Data, where the actors of a `stream` to come will be.
-
-    Ray gives an actor the process that a task has left on its node. With GPUs it ends these, so
-    that nothing is begun there. Nothing is waited for, and what cannot be imported is left out.
-
-    Parameters
-    ----------
-    modules : sequence of str
-    room : Room
-        Of an actor of the last stage.
-    """
-    if room.gpus:
-        return
-    task = _import_ray().remote(num_cpus=room.cores, max_retries=0)(_import_all)
-    for _ in range(room.actors):
-        task.remote(modules)
-
-
-def _import_all(modules: Sequence[str]) -> None:
-    with suppress(Exception):
-        _import_data()
-        for module in modules:
-            import_module(module)
-
-
 def stream(
     rows: Sequence[Row],
     stages: Sequence[type],

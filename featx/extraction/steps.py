@@ -38,7 +38,7 @@ from featx.extraction.request import make_key
 from featx.extraction.target import Target
 from featx.memory import peak_memory
 from featx.progress import Bars
-from featx.records import BackboneSpec, DatasetIndex, Samples, TapSpec
+from featx.records import BackboneSpec, DatasetIndex, ExtractionKey, Samples, TapSpec
 from featx.store import (
     CacheEntry,
     EntryState,
@@ -114,15 +114,16 @@ class Extraction:
         key = make_key(spec, weights, self.precision, self.stored)
         if any(t.key == key for t in self.targets):
             raise SpecError(f"The backbone {spec.text} with the same weights is asked for twice.")
-        if create:  # notes whose folder it is: another data set may have the same name
-            dataset_dir(self.cache_dir, self.index.name, self.index.root, create=True)
         path = self._folder / entry_name(key)
-        entry = None
-        if create or path.is_dir():
-            entry = CacheEntry.open(self.cache_dir, self._folder, key, create=create)
+        entry = self._open(key, create=create) if create or path.is_dir() else None
         self.targets.append(
             Target(spec, weights, key, path, entry, self._plan(entry), about_view(path))
         )
+
+    def _open(self, key: ExtractionKey, *, create: bool) -> CacheEntry:
+        if create:  # notes whose folder it is: another data set may have the same name
+            dataset_dir(self.cache_dir, self.index.name, self.index.root, create=True)
+        return CacheEntry.open(self.cache_dir, self._folder, key, create=create)
 
     def _plan(self, entry: CacheEntry | None) -> RowPlan:
         """Plan rows; images that must be extracted give every tap that the entry has."""
@@ -139,7 +140,9 @@ class Extraction:
                     continue
                 claim = stack.enter_context(target.cache.claim(wait=True, notify=log.warning))
                 target.token = claim.token
-                target.plan = self._plan(target.entry)  # others may have done some of it meanwhile
+                # Others may have done some of it meanwhile, or removed the entry from a bucket.
+                self._open(target.key, create=True)
+                target.plan = self._plan(target.entry)
                 derive_rows(target.cache, target.plan.derive, compression=self._compression(target))
             self._set_bad_aside(strict)
             todo = [t for t in self.targets if t.plan.extract]
@@ -194,7 +197,7 @@ class Extraction:
         self, todo: Sequence[Target], paths: Mapping[str, str], strict: bool
     ) -> PassOutcome:
         """Compute the rows on the cluster's workers; no graph is compiled here."""
-        from featx.cluster import connect, find_room, prepare, warm_up
+        from featx.cluster import connect, find_room, prepare
         from featx.extraction.dispatch import Graphs, spread_work
 
         assert self.cluster
@@ -205,7 +208,6 @@ class Extraction:
             prepare(self.cluster)
             stack.enter_context(connect(self.cluster))
             room = find_room(use_gpus=self.engine != "openvino")
-            warm_up(["featx.extraction.stages", *(["openvino"] if openvino else [])], room)
             work = self._work(todo, room, graphs)
             self.bars("load on the workers", 0, 0)
             return spread_work(

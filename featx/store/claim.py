@@ -25,6 +25,8 @@ from featx.store.mirror import refresh
 
 BEAT_SECONDS = 5.0
 STALE_SECONDS = 60.0
+END_SECONDS = 10.0
+"""How long to try to give a claim back that lies elsewhere, where the line may be cut."""
 
 
 class Claim:
@@ -40,7 +42,7 @@ class Claim:
         False raises at once where another process holds it, True waits until it is free, a number
         is the most seconds to wait.
     notify : callable taking str, optional
-        Told once, in a readable line, who is being waited for.
+        Told in a readable line who is being waited for.
 
     Attributes
     ----------
@@ -75,15 +77,13 @@ class Claim:
         deadline = time.monotonic() + self._wait
         self._places = list_places(self._folder)
         self._describe_this()
+        self._stop.clear()
+        beats = threading.Thread(target=self._beat, name="featx-claim", daemon=True)
+        beats.start()
         with ExitStack() as stack:
+            stack.callback(self._end, beats)
             for place in self._places:
                 self._take(place, deadline)
-                stack.callback(self._give_back, place)
-            self._stop.clear()
-            beats = threading.Thread(target=self._beat, name="featx-claim", daemon=True)
-            beats.start()
-            stack.callback(beats.join)
-            stack.callback(self._stop.set)
             refresh(self._folder)
             self._held = stack.pop_all()
         return self
@@ -137,17 +137,25 @@ class Claim:
                 told = True
             time.sleep(min(left, place.poll_seconds))
 
-    def _give_back(self, place: ClaimPlace) -> None:
-        with suppress(CacheError):
-            if self._holds(place):
-                place.remove()
+    def _end(self, beats: threading.Thread) -> None:
+        self._stop.set()
+        beats.join(END_SECONDS)
+        self._give_back(self._places[0])
 
     def _beat(self) -> None:
+        """Touch what is held until the end; then give back what lies elsewhere."""
         while not self._stop.wait(BEAT_SECONDS):
             for place in self._places:
                 with suppress(CacheError):
                     if self._holds(place):
                         place.touch(self._data)
+        for place in self._places[1:]:
+            self._give_back(place)
+
+    def _give_back(self, place: ClaimPlace) -> None:
+        with suppress(CacheError):
+            if self._holds(place):
+                place.remove()
 
 
 def is_held(folder: Path, token: str) -> bool:
@@ -164,9 +172,10 @@ def is_held(folder: Path, token: str) -> bool:
 
 def is_dead(place: ClaimPlace, holder: Holder) -> bool:
     """Return whether the `holder` of the claim at a place is dead."""
-    owner = Owner(holder["host"], holder["pid"], holder["start"], holder["machine"])
-    alive = owner.alive()
-    return place.silent_seconds() > STALE_SECONDS if alive is None else not alive
+    alive = Owner(holder["host"], holder["pid"], holder["start"], holder["machine"]).alive()
+    if alive is None or (alive and place.may_be_left):
+        return place.silent_seconds() > STALE_SECONDS
+    return not alive
 
 
 def describe(place: ClaimPlace, holder: Holder) -> str:

@@ -18,7 +18,7 @@ from featx.store.atomic import reporting, sync_folder, temp_path
 from featx.store.mirror import find_remote
 from featx.store.remote import RemoteCache
 
-CLAIM_NAME = "claim.json"
+CLAIM_NAME, PROBE_NAME = "claim.json", "claim.probe"
 _FIELDS = {"host": str, "pid": int, "start": int, "machine": str, "since": str, "token": str}
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
@@ -35,10 +35,13 @@ class ClaimPlace(Protocol):
         What is claimed, for people.
     poll_seconds : float
         How often to look whether it is free.
+    may_be_left : bool
+        Whether a process that lives may have failed to give it back.
     """
 
     folder: str
     poll_seconds: float
+    may_be_left: bool
 
     def create(self, data: bytes) -> bool:
         """Write the claim where there is none; return whether there was none."""
@@ -72,6 +75,7 @@ class ClaimFile:
     """A file, between the processes that see the folder."""
 
     poll_seconds = 0.2
+    may_be_left = False
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.path = str(folder), folder / CLAIM_NAME
@@ -152,11 +156,12 @@ class ClaimFile:
 class ClaimObject:
     """An object of the bucket that a cache is kept in, between machines.
 
-    Where two machines take over from a dead one in the same moment, or where a store knows no
-    writing of what is not there yet, two may hold it.
+    Two may hold it where two take over from a dead one in the same moment, where a store knows no
+    writing of what is not there yet, or where a line holds a touch up until the claim is another's.
     """
 
     poll_seconds = 5.0
+    may_be_left = True
 
     def __init__(self, cache: RemoteCache, folder: Path) -> None:
         self.folder = f"{cache.url}/{cache.name_of(folder)}"
@@ -166,25 +171,25 @@ class ClaimObject:
         """Write the claim where there is none; return whether there was none."""
         with self._cache.talking(CacheWriteError, "write", self._name) as (files, base):
             path = f"{base}/{self._name}"
-            if files.exists(path):
-                return False
-            try:
-                files.pipe_file(path, data, mode="create")
-            except Exception as error:  # each store has its own for what is there already
-                if files.exists(path):
-                    return bool(files.cat_file(path) == data)  # where its answer was lost
-                if getattr(error, "errno", None) != errno.ENOSYS:
-                    raise
-                files.pipe_file(path, data)
-            return True
+            found = _cat(files, path)
+            if found is None:
+                try:
+                    files.pipe_file(path, data, mode="create")
+                    return True
+                except Exception as error:  # each store has its own for what is there already
+                    found = _cat(files, path)
+                    if found is None and getattr(error, "errno", None) == errno.ENOSYS:
+                        files.pipe_file(path, data)
+                        return True
+                    if found is None and not _is_conflict(error):
+                        raise
+            return found == data  # where the answer to it was lost
 
     def read(self) -> Holder | None:
         """Return what the claim says; None where there is none."""
         with self._cache.talking(CacheError, "read", self._name) as (files, base):
-            try:
-                return _parse(files.cat_file(f"{base}/{self._name}"))
-            except FileNotFoundError:
-                return None
+            found = _cat(files, f"{base}/{self._name}")
+        return None if found is None else _parse(found)
 
     def touch(self, data: bytes) -> None:
         """Show that the holder still lives."""
@@ -193,7 +198,7 @@ class ClaimObject:
 
     def silent_seconds(self) -> float:
         """Return for how long the claim has not been touched; 0 where the store does not say."""
-        probe = f"{self._name}.{os.urandom(4).hex()}"
+        probe = self._name.removesuffix(CLAIM_NAME) + PROBE_NAME
         with self._cache.talking(CacheWriteError, "write", probe) as (files, base):
             files.pipe_file(f"{base}/{probe}", b"now")
             try:
@@ -202,7 +207,8 @@ class ClaimObject:
             except (FileNotFoundError, NotImplementedError):  # given back meanwhile
                 return 0.0
             finally:
-                files.rm_file(f"{base}/{probe}")
+                with suppress(Exception):  # another has removed it
+                    files.rm_file(f"{base}/{probe}")
 
     def remove(self) -> None:
         """Remove the claim."""
@@ -213,6 +219,22 @@ class ClaimObject:
         found = self.read()
         if found and found["token"] == token:
             self.remove()
+
+
+def _cat(files: Any, path: str) -> bytes | None:
+    try:
+        return bytes(files.cat_file(path))
+    except FileNotFoundError:
+        return None
+
+
+def _is_conflict(error: Exception) -> bool:
+    """Return whether a store has refused to write what was there, or was being removed, just then.
+
+    S3 says ConditionalRequestConflict of the latter, which s3fs knows by no error of its own.
+    """
+    words = ("ConditionalRequestConflict", "PreconditionFailed", "pre-condition")
+    return isinstance(error, FileExistsError) or any(word in str(error) for word in words)
 
 
 def _read(path: Path) -> Holder | None:

@@ -286,11 +286,12 @@ class CacheEntry:
         if sum(size < SMALL_BYTES for size in state.part_bytes) <= MANY_SMALL:
             return publish(state)
         # A reader of the view has every part open, and files are slow to open and limited.
-        plan = plan_compaction(state, index.samples.digests)
         held = self._claim is not None and self._claim.held()
         try:
             with nullcontext() if held else Claim(self.path):
-                compact(self, plan, state, publish)
+                if [path.name for path in self.part_paths()] != list(state.parts):
+                    state = self.state()  # another has been at work until the claim was held
+                compact(self, plan_compaction(state, index.samples.digests), state, publish)
         except CacheBusyError:  # its holder may be counting on the parts
             publish(state)
         return self.view_path

@@ -119,7 +119,8 @@ def remove(path: str | os.PathLike[str], wait: bool | float = False) -> int:
             for path in (folder / VIEW, *(folder / PARTS).glob("*.h5"), folder / ENTRY_FILE):
                 forget(path)
                 path.unlink(missing_ok=True)
-            shutil.rmtree(folder / PARTS)
+            with suppress(FileNotFoundError):  # another machine has removed the entry meanwhile
+                shutil.rmtree(folder / PARTS)
         with reporting(folder):
             sweep(folder)
             with suppress(OSError):

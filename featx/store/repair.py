@@ -84,7 +84,8 @@ def repair(
     for folder in folders:
         report["entries"] += 1
         with Claim(folder, wait, notify):
-            _repair_entry(folder, report)
+            if (folder / PARTS).is_dir():  # else another machine has removed it
+                _repair_entry(folder, report)
     return report
 
 

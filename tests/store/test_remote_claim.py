@@ -12,23 +12,29 @@ import time
 from pathlib import Path
 from typing import Any
 
+import fakes
 import numpy as np
 import pytest
 import s3fs
 from bucket import Bucket
-from fake_cache import expected, extract, fake_key
+from conftest import make_photos
+from fake_cache import expected, extract, fake_key, make_index, many_files
 
+import featx
 import featx.store.claim
+import featx.store.entry
 from featx.errors import CacheBusyError, CacheError, CacheWriteError
 from featx.owner import this_process
 from featx.records import DatasetIndex
 from featx.store import (
     CacheEntry,
     Claim,
+    claim_places,
     dataset_dir,
     gc,
     list_entries,
     load_features,
+    local_cache,
     remove,
     repair,
 )
@@ -167,10 +173,17 @@ def test_a_killed_holder_of_this_machine_is_recovered_at_once(
     assert claim_of(bucket) == []
 
 
-def test_a_holder_elsewhere_is_dead_when_it_is_silent(
-    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"machine": "elsewhere"},
+        {},  # this process: it could not give it back where the line was cut
+    ],
+)
+def test_a_silent_holder_is_dead(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, object]
 ) -> None:
-    write_claim(bucket, one, machine="elsewhere", host="laptop")
+    write_claim(bucket, one, host="laptop", **changes)
     with pytest.raises(CacheBusyError, match="laptop"), Claim(one):
         pass
     assert len(claim_of(bucket)) == 1  # and no probe
@@ -222,18 +235,42 @@ def test_of_two_that_see_none_the_store_takes_one(
 ) -> None:
     assert place_of(one).create(b"first")
     asked: list[str] = []
-    exists = s3fs.S3FileSystem.exists
+    cat = claim_places._cat
 
-    def exists_later(self: s3fs.S3FileSystem, path: str) -> bool:
+    def cat_later(files: Any, path: str) -> bytes | None:
         asked.append(path)
-        return len(asked) % 2 == 0 and bool(exists(self, path))
+        return None if len(asked) % 2 else cat(files, path)
 
-    monkeypatch.setattr(s3fs.S3FileSystem, "exists", exists_later)
+    monkeypatch.setattr(claim_places, "_cat", cat_later)
     assert not place_of(two).create(b"second")
     assert place_of(one).create(b"first")  # the store's answer to it was lost
     (name,) = claim_of(bucket)
     assert bucket.read(name) == b"first"
     assert len(asked) == 4
+
+
+@only_s3
+def test_a_store_that_is_removing_one_just_then_is_asked_again(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call = s3fs.S3FileSystem._call_s3
+    refused: list[str] = []
+
+    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
+        if "IfNoneMatch" in how and not refused:
+            refused.append(method)
+            raise OSError(
+                5,
+                "An error occurred (ConditionalRequestConflict) when calling the PutObject "
+                "operation: The conditional request cannot succeed due to a conflicting operation",
+            )
+        return await call(self, method, *args, **how)
+
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    monkeypatch.setattr(ClaimObject, "poll_seconds", 0.1)
+    with Claim(one) as claim:
+        assert claim.held()
+    assert len(refused) == 1
 
 
 @only_s3
@@ -287,3 +324,82 @@ def test_a_mirror_that_cannot_be_brought_up_to_date_is_not_held(
         pass
     assert claim_of(bucket) == []
     assert not list(one.glob("*claim*"))
+
+
+def test_a_line_that_hangs_does_not_hold_up_the_end(
+    bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(featx.store.claim, "END_SECONDS", 0.2)
+    again = threading.Event()
+    read = ClaimObject.read
+
+    def hang(self: ClaimObject) -> object:
+        again.wait(60)
+        return read(self)
+
+    with Claim(one):
+        monkeypatch.setattr(ClaimObject, "read", hang)
+    assert not list(one.glob("*claim*"))  # others on this machine need not wait
+    assert len(claim_of(bucket)) == 1
+    again.set()
+    until = time.monotonic() + 20
+    while claim_of(bucket) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert claim_of(bucket) == []  # given back as soon as it could be
+
+
+# --- what another machine does until the claim is held -------------------------------------------
+
+
+def test_an_entry_that_was_removed_meanwhile(
+    bucket: Bucket, tmp_path: Path, index: DatasetIndex
+) -> None:
+    extract(bucket.on(tmp_path / "one"), index)
+    roots = [bucket.on(tmp_path / name) for name in ("two", "three")]
+    (folder,) = (view.parent for view in roots[0].glob("*/*/cache.h5"))
+    assert remove(bucket.on(tmp_path / "one")) == 1
+    assert remove(folder) == 1
+    assert repair(roots[1])["bad"] == []
+    assert bucket.names() == []
+
+
+def test_an_entry_that_was_removed_meanwhile_is_made_again(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fakes.register()
+    photos = make_photos(tmp_path / "photos", each=4)
+    options: Any = {"engine": "projection", "weights": "random", "image_size": 32}
+    other, here = bucket.on(tmp_path / "one"), bucket.on(tmp_path / "two")
+    featx.extract(photos, cache_dir=other, **options)
+    local_cache(bucket.url)
+    first = photos / "class0" / "000.jpg"
+    first.with_name("new.jpg").write_bytes(first.read_bytes() + b"another")
+    claim = CacheEntry.claim
+
+    def remove_first(self: CacheEntry, *args: Any, **how: Any) -> Claim:
+        remove(other)
+        return claim(self, *args, **how)
+
+    monkeypatch.setattr(CacheEntry, "claim", remove_first)
+    assert featx.extract(photos, cache_dir=here, **options).extracted == 13
+    (key,) = (name for name in bucket.names() if name.endswith("/entry.json"))
+    assert len(load_features(f"{bucket.url}/{Path(key).parent}").X) == 13
+
+
+def test_parts_that_were_merged_meanwhile(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = make_index(many_files(80))
+    entry = extract(bucket.on(tmp_path / "one"), index, batch=1, part_bytes=1, publish=False)
+    here = CacheEntry.at(next(bucket.on(tmp_path / "two").glob("*/*/entry.json")).parent)
+    assert len(here.part_paths()) == 80
+
+    def merge_first(folder: Path) -> Claim:
+        monkeypatch.setattr(featx.store.entry, "Claim", Claim)
+        entry.publish_view(index)
+        return Claim(folder)
+
+    monkeypatch.setattr(featx.store.entry, "Claim", merge_first)
+    here.publish_view(index)
+    assert len(here.part_paths()) == len(entry.part_paths()) == 1
+    np.testing.assert_array_equal(load_features(here.path).X, expected(index, "avg"))
