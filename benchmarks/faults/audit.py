@@ -12,7 +12,7 @@ import numpy as np
 
 from featx.errors import CacheError, CacheMissError
 from featx.store import CacheEntry, load_features, verify
-from featx.store.claim import is_dead, read_claim
+from featx.store.claim import living_holder
 from featx.store.derive import pool
 from featx.store.part import Part
 
@@ -236,7 +236,7 @@ def look_at_end(
     if bad:
         outcome.fail(f"damaged at the end: {bad[0]['reason']}")
     # The claim of a dead process hinders nobody, and goes with the next claim.
-    left = [p.name for p in cache.rglob("claim.json") if not is_dead(p, read_claim(p) or {})]
+    left = [p.name for p in cache.rglob("claim.json") if living_holder(p.parent)]
     left += [p.name for p in cache.rglob(".*.tmp")]
     left += [p.name for p in cache.glob(".sources/stat/.*")]
     if left:

@@ -170,6 +170,27 @@ def is_held(folder: Path, token: str) -> bool:
     return holder is not None and holder["token"] == token
 
 
+def living_holder(folder: Path) -> str:
+    """Return who holds `folder`, and since when; "" where nobody does, or a dead process.
+
+    Raises
+    ------
+    CacheError
+        The bucket cannot be read.
+    """
+    for place in list_places(folder):
+        holder = place.read()
+        if holder is None:
+            continue
+        try:
+            dead = is_dead(place, holder)
+        except CacheError:
+            dead = False  # a place that cannot be written: its holder cannot be asked
+        if not dead:
+            return name_holder(holder)
+    return ""
+
+
 def is_dead(place: ClaimPlace, holder: Holder) -> bool:
     """Return whether the `holder` of the claim at a place is dead."""
     alive = Owner(holder["host"], holder["pid"], holder["start"], holder["machine"]).alive()

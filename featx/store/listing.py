@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from featx.errors import CacheCorruptError, CacheError, CacheMissError
+from featx.errors import CacheCorruptError, CacheMissError
 from featx.records import ExtractionKey
-from featx.store.claim import is_dead, name_holder
-from featx.store.claim_places import list_places
+from featx.store.claim import living_holder
 from featx.store.folders import PARTS, VIEW, entry_folders, read_dataset, read_entry
 from featx.store.remote import together
 from featx.store.tap import TapShape
@@ -89,7 +88,7 @@ def _entry_info(folder: Path) -> EntryInfo:
         state = "no view"
     except (CacheCorruptError, KeyError, TypeError, AttributeError) as error:
         state, detail = "damaged", str(error)
-    holder = _holder(folder)
+    holder = living_holder(folder)
     if holder:
         state, detail = "busy", holder
     files = [entry for entry in _files(folder)]
@@ -106,20 +105,6 @@ def _entry_info(folder: Path) -> EntryInfo:
         state=state,
         detail=detail,
     )
-
-
-def _holder(folder: Path) -> str:
-    for place in list_places(folder):
-        holder = place.read()
-        if holder is None:
-            continue
-        try:
-            dead = is_dead(place, holder)
-        except CacheError:
-            dead = False  # a place that cannot be written: its holder cannot be asked
-        if not dead:
-            return name_holder(holder)
-    return ""
 
 
 def _files(folder: Path) -> list[os.stat_result]:
