@@ -197,12 +197,12 @@ def test_a_silent_holder_is_dead(
 def test_a_holder_is_heard(bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(featx.store.claim, "BEAT_SECONDS", 0.1)
     with Claim(one):
-        time.sleep(3.5)
-        assert place_of(one).silent_seconds() <= 1
+        time.sleep(5)
+        assert place_of(one).silent_seconds() <= 2  # times are told by the second
     monkeypatch.setattr(featx.store.claim, "BEAT_SECONDS", 60.0)
     with Claim(one):
-        time.sleep(3.5)
-        assert place_of(one).silent_seconds() >= 2
+        time.sleep(5)
+        assert place_of(one).silent_seconds() >= 4
 
 
 @pytest.mark.parametrize("content", [b"{", b"[]", b'{"token": "x", "pid": "y"}', b"\xff\0"])
