@@ -6,12 +6,18 @@ Used by the tests of the store, also from processes of their own (that get kille
 from __future__ import annotations
 
 import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from featx.owner import this_process
 from featx.records import DatasetIndex, ExtractionKey, ImageSpec, Sample
 from featx.store import CacheEntry, dataset_dir, derive_rows, plan_rows
 from featx.store.derive import pool
@@ -104,3 +110,28 @@ def extract(
 def expected(index: DatasetIndex, tap: str, bad: Iterable[str] = ()) -> np.ndarray:
     out = {s.digest for s in index.samples if s.relpath in set(bad)}
     return fake_rows([s.digest for s in index.samples if s.digest not in out], tap)
+
+
+def claim_of_another(**changes: object) -> bytes:
+    """Return a claim with a token of its own, as of this process but for `changes`."""
+    me = this_process()
+    fields = {
+        "host": me.host,
+        "pid": me.pid,
+        "start": me.start,
+        "machine": me.machine,
+        "since": "2026-01-02T03:04:05+00:00",
+        "token": "theirs",
+    }
+    return json.dumps({**fields, **changes}).encode()
+
+
+def kill_holder(folder: Path) -> None:
+    """Have a process take the claim on a folder and SIGKILL itself."""
+    script = (
+        "import sys, os, signal, pathlib\n"
+        "from featx.store import Claim\n"
+        "Claim(pathlib.Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], env={**os.environ})
+    assert done.returncode == -signal.SIGKILL

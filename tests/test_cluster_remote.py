@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from bucket import BUCKETS, SERVERS, Bucket
 from conftest import make_photos
+from fake_cache import claim_of_another
 
 pytest.importorskip("ray")
 from ray_nodes import Nodes, ray_nodes
@@ -103,3 +104,18 @@ def test_a_command_that_dies_is_taken_over_from_another_machine(
     found = verify(other)
     assert (found["bad"], found["rows"]) == ([], MORE)  # each once
     assert [key for key in bucket.names() if "claim" in key] == []
+
+
+def test_nothing_is_published_once_another_machine_has_taken_over(
+    nodes: Nodes, bucket: Bucket, tmp_path: Path
+) -> None:
+    photos = make_photos(tmp_path / "photos", classes=3, each=MORE // 3)
+    run = start(photos, bucket.url, "--cluster", nodes.address)
+    while not bucket.parts():
+        assert run.poll() is None, run.communicate()[1]
+    (claim,) = (key for key in bucket.names() if key.endswith("/claim.json"))
+    bucket.write(claim, claim_of_another(machine="elsewhere"))
+    said = run.communicate(timeout=240)[1]
+    assert run.returncode == 1, said
+    assert "held by another run by now" in said
+    assert b"theirs" in bucket.read(claim)

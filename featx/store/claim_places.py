@@ -204,7 +204,9 @@ class ClaimObject:
             try:
                 now, then = (files.modified(f"{base}/{name}") for name in (probe, self._name))
                 return float((now - then).total_seconds())
-            except (FileNotFoundError, NotImplementedError):  # given back meanwhile
+            except FileNotFoundError:  # given back meanwhile
+                return 0.0
+            except NotImplementedError:
                 return 0.0
             finally:
                 with suppress(Exception):  # another has removed it

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
+import errno
 import os
-import signal
-import subprocess
-import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,20 @@ import pytest
 import s3fs
 from bucket import Bucket
 from conftest import make_photos
-from fake_cache import expected, extract, fake_key, make_index, many_files
+from fake_cache import (
+    claim_of_another,
+    expected,
+    extract,
+    fake_key,
+    kill_holder,
+    make_index,
+    many_files,
+)
 
 import featx
 import featx.store.claim
 import featx.store.entry
 from featx.errors import CacheBusyError, CacheError, CacheWriteError
-from featx.owner import this_process
 from featx.records import DatasetIndex
 from featx.store import (
     CacheEntry,
@@ -63,17 +68,20 @@ def claim_of(bucket: Bucket) -> list[str]:
 
 def write_claim(bucket: Bucket, folder: Path, **changes: object) -> None:
     """Have somebody else hold the claim in the bucket."""
-    me = this_process()
-    fields = {
-        "host": me.host,
-        "pid": me.pid,
-        "start": me.start,
-        "machine": me.machine,
-        "since": "2026-01-02T03:04:05+00:00",
-        "token": "theirs",
-    }
     key = f"{folder.parent.name}/{folder.name}/claim.json"
-    bucket.write(key, json.dumps({**fields, **changes}).encode())
+    bucket.write(key, claim_of_another(**changes))
+
+
+def raise_in_s3(patch: pytest.MonkeyPatch, error: OSError, where: Callable[[Any], bool]) -> None:
+    """Have the client's requests raise, with arguments of which `where` says so."""
+    call = s3fs.S3FileSystem._call_s3
+
+    async def call_or_raise(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
+        if method == "put_object" and where(how):
+            raise error
+        return await call(self, method, *args, **how)
+
+    patch.setattr(s3fs.S3FileSystem, "_call_s3", call_or_raise)
 
 
 @pytest.fixture
@@ -160,13 +168,7 @@ def test_housekeeping_leaves_an_entry_to_who_is_at_work_in_it(
 def test_a_killed_holder_of_this_machine_is_recovered_at_once(
     bucket: Bucket, one: Path, two: Path
 ) -> None:
-    script = (
-        "import sys, os, signal, pathlib\n"
-        "from featx.store import Claim\n"
-        "Claim(pathlib.Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    done = subprocess.run([sys.executable, "-c", script, str(one)], check=False)
-    assert done.returncode == -signal.SIGKILL
+    kill_holder(one)
     assert len(claim_of(bucket)) == 1
     with Claim(two):
         pass
@@ -253,58 +255,38 @@ def test_of_two_that_see_none_the_store_takes_one(
 def test_a_store_that_is_removing_one_just_then_is_asked_again(
     bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = s3fs.S3FileSystem._call_s3
-    refused: list[str] = []
+    asked: list[str] = []
 
-    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
-        if "IfNoneMatch" in how and not refused:
-            refused.append(method)
-            raise OSError(
-                5,
-                "An error occurred (ConditionalRequestConflict) when calling the PutObject "
-                "operation: The conditional request cannot succeed due to a conflicting operation",
-            )
-        return await call(self, method, *args, **how)
+    def first(how: Any) -> bool:
+        asked.extend(how.keys() & {"IfNoneMatch"})
+        return len(asked) == 1
 
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    conflict = OSError(
+        errno.EIO, "An error occurred (ConditionalRequestConflict) when calling PutObject"
+    )
+    raise_in_s3(monkeypatch, conflict, first)
     monkeypatch.setattr(ClaimObject, "poll_seconds", 0.1)
     with Claim(one) as claim:
         assert claim.held()
-    assert len(refused) == 1
+    assert len(asked) == 2
 
 
 @only_s3
 def test_a_store_that_cannot_write_what_is_not_there_yet_is_taken_at_its_word(
     bucket: Bucket, one: Path, two: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = s3fs.S3FileSystem._call_s3
-    refused: list[str] = []
-
-    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
-        if "IfNoneMatch" in how:
-            refused.append(method)
-            raise OSError(38, "A header you provided implies functionality that is not implemented")
-        return await call(self, method, *args, **how)
-
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    unknown = OSError(errno.ENOSYS, "A header implies functionality that is not implemented")
+    raise_in_s3(monkeypatch, unknown, lambda how: "IfNoneMatch" in how)
     with Claim(one), pytest.raises(CacheBusyError), Claim(two):
         pass
     assert claim_of(bucket) == []
-    assert len(refused) == 1
 
 
 @only_s3
 def test_a_bucket_that_cannot_be_written_is_told(
     bucket: Bucket, one: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    call = s3fs.S3FileSystem._call_s3
-
-    async def refuse(self: s3fs.S3FileSystem, method: str, *args: Any, **how: Any) -> Any:
-        if method == "put_object":
-            raise PermissionError("Forbidden")
-        return await call(self, method, *args, **how)
-
-    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", refuse)
+    raise_in_s3(monkeypatch, PermissionError("Forbidden"), lambda how: True)
     with (
         pytest.raises(CacheWriteError, match=r"claim\.json: Forbidden\. Check the cred"),
         Claim(one),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import subprocess
@@ -14,10 +13,12 @@ from pathlib import Path
 import pytest
 from fake_cache import (
     SHAPES,
+    claim_of_another,
     expected,
     extract,
     fake_key,
     fake_rows,
+    kill_holder,
     make_index,
     many_files,
 )
@@ -32,16 +33,7 @@ HERE = Path(__file__).parent
 
 
 def write_claim(folder: Path, **changes: object) -> None:
-    me = this_process()
-    fields = {
-        "host": me.host,
-        "pid": me.pid,
-        "start": me.start,
-        "machine": me.machine,
-        "since": "2026-01-02T03:04:05+00:00",
-        "token": "theirs",
-    }
-    (folder / CLAIM_NAME).write_text(json.dumps({**fields, **changes}))
+    (folder / CLAIM_NAME).write_bytes(claim_of_another(**changes))
 
 
 def test_a_holder_is_named(tmp_path: Path) -> None:
@@ -88,12 +80,7 @@ def test_waiting_has_an_end(tmp_path: Path) -> None:
 
 
 def test_a_killed_holder_is_recovered_at_once(tmp_path: Path) -> None:
-    script = (
-        "import sys, os, signal, pathlib\n"
-        "from featx.store import Claim\n"
-        "Claim(pathlib.Path(sys.argv[1])).__enter__(); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    kill_holder(tmp_path)
     assert ClaimFile(tmp_path).read()
     with Claim(tmp_path):
         pass
